@@ -1,0 +1,124 @@
+#include "isogloss/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <limits>
+#include <system_error>
+
+namespace isogloss {
+namespace {
+
+std::string system_message(int error) {
+  return std::generic_category().message(error);
+}
+
+// Owns a file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void write_all(int fd, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail(ErrorCode::kIo, "{}: cannot write: {}", path, system_message(errno));
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) {
+    const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
+    fail(code, "{}: cannot open: {}", path.string(), system_message(errno));
+  }
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) {
+    fail(ErrorCode::kIo, "{}: cannot read its size: {}", path.string(), system_message(errno));
+  }
+  if (!S_ISREG(status.st_mode)) {
+    fail(ErrorCode::kIo, "{}: is not a regular file", path.string());
+  }
+  const size_t size = static_cast<size_t>(status.st_size);
+  if (size == 0) {
+    fail(ErrorCode::kCorrupt, "{}: the file is empty; perhaps a download that did not finish",
+         path.string());
+  }
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) {
+    fail(ErrorCode::kIo, "{}: cannot map {} bytes: {}", path.string(), size, system_message(errno));
+  }
+  const std::span<const std::byte> bytes(static_cast<const std::byte*>(address), size);
+  return std::shared_ptr<const MappedFile>(new MappedFile(path, bytes));
+}
+
+MappedFile::~MappedFile() {
+  ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
+}
+
+std::span<const std::byte> ByteReader::take(uint64_t count, std::string_view what) {
+  if (count > remaining()) {
+    fail(ErrorCode::kCorrupt,
+         "{}: {} at byte {} needs {} bytes, and {} are left; perhaps the file is truncated", path_,
+         what, offset_, count, remaining());
+  }
+  const auto taken = bytes_.subspan(offset_, static_cast<size_t>(count));
+  offset_ += static_cast<size_t>(count);
+  return taken;
+}
+
+std::string_view ByteReader::read_string(std::string_view what) {
+  const auto length = read<uint64_t>(what);
+  const auto bytes = take(length, what);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+uint64_t checked_multiply(uint64_t a, uint64_t b, std::string_view what) {
+  if (b != 0 && a > std::numeric_limits<uint64_t>::max() / b) {
+    fail(ErrorCode::kCorrupt, "{}: {} x {} does not fit in 64 bits", what, a, b);
+  }
+  return a * b;
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  return {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()};
+}
+
+void write_file(const std::filesystem::path& path, std::string_view content) {
+  std::string temporary = path.string() + ".XXXXXX";
+  const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (file.get() < 0) {
+    fail(ErrorCode::kIo, "{}: cannot create a file beside it: {}", path.string(),
+         system_message(errno));
+  }
+  try {
+    write_all(file.get(), content, path.string());
+    constexpr mode_t kReadableByAll = 0644;
+    if (::fchmod(file.get(), kReadableByAll) != 0 || ::fsync(file.get()) != 0 ||
+        ::rename(temporary.c_str(), path.c_str()) != 0) {
+      fail(ErrorCode::kIo, "{}: cannot finish writing: {}", path.string(), system_message(errno));
+    }
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+}  // namespace isogloss

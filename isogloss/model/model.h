@@ -1,0 +1,149 @@
+// Models: hyper-parameters, vocabulary and weights of a decoder, read from a GGUF file or a Hugging
+// Face directory. Both are untrusted input; a Model that exists is consistent with the table of
+// tensor roles (tensor_roles.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "isogloss/base/file.h"
+#include "isogloss/model/tensor_roles.h"
+#include "isogloss/tokens/tokens.h"
+
+namespace isogloss {
+
+// How a tensor's numbers are stored. The values are GGUF's type ids, and every type that ggml knows
+// is meant, whether it is named here or not.
+enum class TensorType : int32_t { kF32 = 0, kF16 = 1, kBf16 = 30 };
+
+struct TensorTypeInfo {
+  std::string name;       // ggml's, lower case: "q4_k"
+  size_t block_size = 0;  // numbers in a block; a row holds whole blocks
+  size_t block_bytes = 0;
+  bool quantized = false;
+};
+
+// Of a type ggml can decode; nullopt for an id that it cannot (removed, unknown, integer).
+std::optional<TensorTypeInfo> find_tensor_type_info(TensorType type);
+TensorTypeInfo get_tensor_type_info(TensorType type);  // as above; asserts that it is there
+// By ggml's name, case ignored.
+std::optional<TensorType> find_tensor_type(std::string_view name);
+
+enum class NormKind { kLayerNorm, kRmsNorm };
+enum class Activation { kGeluTanh, kSilu };
+
+// How rotary embedding pairs the numbers of a head: GGUF files of the Llama family keep the rows of
+// q and k permuted so that neighbours rotate together; other families pair the two halves.
+enum class RopePairs { kNeighbours, kHalves };
+
+struct RopeConfig {
+  RopePairs pairs = RopePairs::kHalves;
+  size_t dims = 0;            // numbers of a head that rotate; 0: no rotary embedding
+  float base = 10000;         // of layers that see the whole context
+  float windowed_base = 10000;  // of layers with a sliding window
+  float frequency_scale = 1;  // linear scaling: angles are multiplied by it
+};
+
+// Everything the forward pass needs to know, whatever family it is.
+struct ModelConfig {
+  Family family = Family::kGpt2;
+  std::string name;
+  size_t layers = 0;
+  size_t width = 0;  // of the residual stream
+  size_t heads = 0;
+  size_t kv_heads = 0;
+  size_t head_dim = 0;
+  size_t ffn_width = 0;
+  size_t vocab_size = 0;
+  size_t context_length = 0;
+  NormKind norm = NormKind::kLayerNorm;
+  float norm_epsilon = 0;
+  Activation activation = Activation::kGeluTanh;
+  RopeConfig rope;
+  float attention_scale = 0;   // of q.k before softmax
+  float embedding_scale = 1;   // of token embeddings
+  float logit_softcap = 0;     // logits = cap * tanh(logits / cap); 0: none
+  size_t window = 0;           // a windowed layer sees this many positions, itself included; 0: none
+  size_t full_layer_period = 0;  // layers with (index + 1) % period == 0 see everything; 0: none
+  bool tied_head = false;      // the head is the token embedding
+
+  // Positions that `layer` sees, itself included; 0: all.
+  size_t layer_window(size_t layer) const;
+};
+
+inline constexpr size_t kNoLayer = static_cast<size_t>(-1);
+
+// A weight as it lies in its file. Does not own; lives as long as its Model.
+struct TensorView {
+  Role role = Role::kTokenEmbedding;
+  size_t layer = kNoLayer;
+  std::string name;     // GGUF's: "blk.3.ffn_down.weight"
+  std::string hf_name;  // Hugging Face's: "h.3.mlp.c_proj.weight"
+  size_t rows = 0;      // outputs; 1 for vectors
+  size_t cols = 0;      // inputs: what a product sums over
+  TensorType type = TensorType::kF32;
+  bool transposed = false;  // stored as [cols][rows] (GPT-2's Conv1D); only for unquantized types
+  std::span<const std::byte> bytes;
+
+  size_t count() const { return rows * cols; }
+};
+
+// The numbers of a tensor as float, row-major [rows][cols] whatever way they are stored; `out` has
+// tensor.count() places. Throws Error(kNotFinite) that names the tensor and the first place.
+void decode(const TensorView& tensor, std::span<float> out);
+
+class Model {
+ public:
+  // `tensors` in order of the table of roles, layer by layer; `files` keep their bytes alive.
+  Model(std::filesystem::path path, ModelConfig config, Vocabulary vocabulary,
+        std::vector<TensorView> tensors, std::vector<std::shared_ptr<const MappedFile>> files);
+
+  const std::filesystem::path& path() const { return path_; }
+  const ModelConfig& config() const { return config_; }
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+  std::span<const TensorView> tensors() const { return tensors_; }
+
+  // Index into tensors(); nullopt when the model has none of that role.
+  std::optional<size_t> find_tensor(Role role, size_t layer = kNoLayer) const;
+
+  // Names of the quantized types among the weight matrices of the blocks, with the bits per weight
+  // they come to ("5.5 bit: q5_0, q4_k, ..."); "" when the blocks are unquantized. Such a model is a
+  // reference that has lost something already.
+  std::string quantized_blocks() const;
+
+ private:
+  std::filesystem::path path_;
+  ModelConfig config_;
+  Vocabulary vocabulary_;
+  std::vector<TensorView> tensors_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
+  std::vector<size_t> index_;  // [layer + 1][role] -> tensor, or kNoLayer
+};
+
+// Reads a GGUF file, or a Hugging Face directory (config.json, model.safetensors, tokenizer.json).
+// Throws Error for anything that is missing, contradictory, beyond the file's end or not known;
+// the message names the file, the object, what was found and what was expected.
+Model read_model(const std::filesystem::path& path);
+
+// Throws Error(kMismatch) unless both have the same family, sizes and tokens, so that the same token
+// ids may be scored by both.
+void check_same_model(const Model& reference, const Model& candidate);
+
+// A set of tensors, as a mask over model.tensors().
+using TensorSet = std::vector<bool>;
+
+// Tensors named by a unit set, a sum of units: "L0", "L0.attn", "L11.mlp", "embeddings", "head",
+// "biases", "norms", a GGUF tensor name with or without ".weight" ("blk.3.ffn_down"), or
+// "random:N@SEED" (N whole layers drawn without replacement). L0 is all of a layer: matrices, norms
+// and biases. With a tied head, "head" and "embeddings" both contain the shared tensor.
+// Throws Error(kBadArgument) for a unit that names nothing, with near matches.
+TensorSet select_tensors(const Model& model, std::string_view unit_set);
+
+}  // namespace isogloss
