@@ -1,13 +1,13 @@
 // Contract of isogloss/text/text.h, and of the errors and suggestions its messages are made of.
 #include "isogloss/text/text.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <fstream>
 #include <optional>
+#include <regex>
 #include <set>
 
 #include "isogloss/base/error.h"
@@ -17,10 +17,7 @@ namespace isogloss {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Not;
+using Strings = std::vector<std::string>;
 
 class TempDirectory {
  public:
@@ -62,10 +59,18 @@ Failure failure_of_reading(const fs::path& path, const CorpusOptions& options = 
   return failure_of([&] { read_corpus(path, options); });
 }
 
-std::vector<std::string> codes_of(const Corpus& corpus) {
-  std::vector<std::string> codes;
+Strings codes_of(const Corpus& corpus) {
+  Strings codes;
   for (const LanguageText& language : corpus.languages) codes.push_back(language.code);
   return codes;
+}
+
+testing::AssertionResult says(const std::string& message, const Strings& parts) {
+  for (const std::string& part : parts) {
+    if (message.find(part) != std::string::npos) continue;
+    return testing::AssertionFailure() << "'" << part << "' is not in: " << message;
+  }
+  return testing::AssertionSuccess() << "said: " << message;
 }
 
 // The one fault of a file or a line, and what the message must say.
@@ -125,9 +130,11 @@ TEST(Languages, AreSortedByCodeWithoutRepeats) {
 }
 
 TEST(Languages, HaveWellFormedCodes) {
+  const std::regex flores("[a-z]{3}_[A-Z][a-z]{3}");
+  const std::regex bcp_47("[a-z]{2,3}(-[A-Z][a-z]{3})?");
   for (const LanguageInfo& language : known_languages()) {
-    EXPECT_THAT(std::string(language.flores), testing::MatchesRegex("[a-z]{3}_[A-Z][a-z]{3}"));
-    EXPECT_THAT(std::string(language.code), testing::MatchesRegex("[a-z]{2,3}(-[A-Z][a-z]{3})?"));
+    EXPECT_TRUE(std::regex_match(std::string(language.flores), flores)) << language.flores;
+    EXPECT_TRUE(std::regex_match(std::string(language.code), bcp_47)) << language.code;
     EXPECT_FALSE(language.name.empty()) << language.code;
   }
 }
@@ -163,9 +170,9 @@ TEST(Languages, AnUnknownCodeIsAbsentOrNamedWithNearMatches) {
   }
   const Failure failure = failure_of([] { get_language("deu_Lam"); });
   EXPECT_EQ(failure.code, ErrorCode::kNotFound);
-  EXPECT_THAT(failure.message, AllOf(HasSubstr("unknown language 'deu_Lam'; did you mean"),
-                                     HasSubstr("'deu_Latn'"), HasSubstr("give BCP-47 (de)")));
-  EXPECT_THAT(failure_of([] { get_language("xq"); }).message, Not(HasSubstr("did you mean")));
+  EXPECT_TRUE(says(failure.message,
+                   {"unknown language 'deu_Lam'; did you mean", "'deu_Latn'", "give BCP-47 (de)"}));
+  EXPECT_FALSE(says(failure_of([] { get_language("xq"); }).message, {"did you mean"}));
 }
 
 TEST(Corpus, BuiltInOneLiesInTheDataDirectory) {
@@ -179,15 +186,15 @@ TEST(Corpus, ReadsADirectoryOfLanguageFiles) {
   const Corpus corpus = read_corpus(directory.path(), {});
   EXPECT_EQ(corpus.name, directory.path().string());
   EXPECT_TRUE(corpus.parallel);
-  EXPECT_THAT(codes_of(corpus), ElementsAre("en", "de"));
-  EXPECT_THAT(corpus.languages[1].units, ElementsAre("Ja.", "Nein."));
-  EXPECT_THAT(corpus.languages[1].unit_ids, ElementsAre("0", "1"));
+  EXPECT_EQ(codes_of(corpus), (Strings{"en", "de"}));
+  EXPECT_EQ(corpus.languages[1].units, (Strings{"Ja.", "Nein."}));
+  EXPECT_EQ(corpus.languages[1].unit_ids, (Strings{"0", "1"}));
 }
 
 TEST(Corpus, PutsEnglishFirstAndTheRestByCode) {
   const TempDirectory directory;
   for (const char* name : {"zh.txt", "cs.txt", "en.txt", "ar.txt"}) directory.write(name, "a\n");
-  EXPECT_THAT(codes_of(read_corpus(directory.path(), {})), ElementsAre("en", "ar", "cs", "zh"));
+  EXPECT_EQ(codes_of(read_corpus(directory.path(), {})), (Strings{"en", "ar", "cs", "zh"}));
 }
 
 TEST(Corpus, ReadsTheLanguagesAskedForInThatOrderAndNoOther) {
@@ -195,7 +202,7 @@ TEST(Corpus, ReadsTheLanguagesAskedForInThatOrderAndNoOther) {
   for (const char* name : {"cs.txt", "en.txt", "ar.txt"}) directory.write(name, "a\n");
   directory.write("zh.txt", "not\nread\n\n");
   const Corpus corpus = read_corpus(directory.path(), {.languages = {"ces_Latn", "en", "ARB"}});
-  EXPECT_THAT(codes_of(corpus), ElementsAre("cs", "en", "ar"));
+  EXPECT_EQ(codes_of(corpus), (Strings{"cs", "en", "ar"}));
 }
 
 TEST(Corpus, ReadsFloresNames) {
@@ -203,7 +210,7 @@ TEST(Corpus, ReadsFloresNames) {
   directory.write("deu_Latn.devtest", "a\n");
   directory.write("zho_Hant.dev", "b\n");
   directory.write("pes_Arab.txt", "c\n");
-  EXPECT_THAT(codes_of(read_corpus(directory.path(), {})), ElementsAre("de", "fa", "zh-Hant"));
+  EXPECT_EQ(codes_of(read_corpus(directory.path(), {})), (Strings{"de", "fa", "zh-Hant"}));
 }
 
 TEST(Corpus, ReadsNtrexNames) {
@@ -213,7 +220,7 @@ TEST(Corpus, ReadsNtrexNames) {
     directory.write(fmt::format("newstest2019-{}.txt", name), "a\n");
   }
   const Corpus corpus = read_corpus(directory.path(), {});
-  EXPECT_THAT(codes_of(corpus), ElementsAre("en", "de", "es", "sr", "sw", "zh", "zh-Hant"));
+  EXPECT_EQ(codes_of(corpus), (Strings{"en", "de", "es", "sr", "sw", "zh", "zh-Hant"}));
 }
 
 TEST(Corpus, IgnoresWhatIsNoLanguageFile) {
@@ -223,7 +230,7 @@ TEST(Corpus, IgnoresWhatIsNoLanguageFile) {
     directory.write(name, "one\ntwo\n");
   }
   fs::create_directory(directory.path() / "it.txt");
-  EXPECT_THAT(codes_of(read_corpus(directory.path(), {})), ElementsAre("de"));
+  EXPECT_EQ(codes_of(read_corpus(directory.path(), {})), (Strings{"de"}));
 }
 
 TEST(Corpus, DropsByteOrderMarkAndCarriageReturnsAndNeedsNoLastNewline) {
@@ -233,8 +240,8 @@ TEST(Corpus, DropsByteOrderMarkAndCarriageReturnsAndNeedsNoLastNewline) {
                   "Ja.\r\nNein.\r\n");
   directory.write("en.txt", "Yes.\nNo.");
   const Corpus corpus = read_corpus(directory.path(), {});
-  EXPECT_THAT(corpus.languages[0].units, ElementsAre("Yes.", "No."));
-  EXPECT_THAT(corpus.languages[1].units, ElementsAre("Ja.", "Nein."));
+  EXPECT_EQ(corpus.languages[0].units, (Strings{"Yes.", "No."}));
+  EXPECT_EQ(corpus.languages[1].units, (Strings{"Ja.", "Nein."}));
 }
 
 TEST(Corpus, KeepsTheFirstUnitsOfEachLanguage) {
@@ -242,9 +249,9 @@ TEST(Corpus, KeepsTheFirstUnitsOfEachLanguage) {
   directory.write("de.txt", "a\nb\nc\n");
   directory.write("en.txt", "x\n");
   const Corpus corpus = read_corpus(directory.path(), {.parallel = false, .max_units = 2});
-  EXPECT_THAT(corpus.languages[0].units, ElementsAre("x"));
-  EXPECT_THAT(corpus.languages[1].units, ElementsAre("a", "b"));
-  EXPECT_THAT(corpus.languages[1].unit_ids, ElementsAre("0", "1"));
+  EXPECT_EQ(corpus.languages[0].units, (Strings{"x"}));
+  EXPECT_EQ(corpus.languages[1].units, (Strings{"a", "b"}));
+  EXPECT_EQ(corpus.languages[1].unit_ids, (Strings{"0", "1"}));
 }
 
 TEST(Corpus, RejectsALanguageFileWithFewerLines) {
@@ -254,8 +261,8 @@ TEST(Corpus, RejectsALanguageFileWithFewerLines) {
   const fs::path short_file = directory.write("he.txt", "a\n");
   const Failure failure = failure_of_reading(directory.path(), {.max_units = 1});
   EXPECT_EQ(failure.code, ErrorCode::kMismatch);
-  EXPECT_THAT(failure.message, AllOf(HasSubstr(short_file.string() + ": 1 lines, but de.txt has 2"),
-                                     HasSubstr("--not-parallel")));
+  EXPECT_TRUE(says(failure.message,
+                   {short_file.string() + ": 1 lines, but de.txt has 2", "--not-parallel"}));
 
   const Corpus apart = read_corpus(directory.path(), {.parallel = false});
   EXPECT_FALSE(apart.parallel);
@@ -271,9 +278,8 @@ TEST(Corpus, RejectsTwoFilesOfALanguageThatIsRead) {
   directory.write("en.txt", "a\n");
   const Failure failure = failure_of_reading(directory.path());
   EXPECT_EQ(failure.code, ErrorCode::kMismatch);
-  EXPECT_THAT(failure.message,
-              AllOf(HasSubstr("de.txt"), HasSubstr("deu_Latn.txt"), HasSubstr("German (de)")));
-  EXPECT_THAT(codes_of(read_corpus(directory.path(), {.languages = {"en"}})), ElementsAre("en"));
+  EXPECT_TRUE(says(failure.message, {"de.txt and deu_Latn.txt are both German (de)"}));
+  EXPECT_EQ(codes_of(read_corpus(directory.path(), {.languages = {"en"}})), (Strings{"en"}));
 }
 
 TEST(Corpus, NamesLanguagesThatAreUnknownMissingOrRepeated) {
@@ -283,19 +289,19 @@ TEST(Corpus, NamesLanguagesThatAreUnknownMissingOrRepeated) {
   const fs::path unknown = directory.write("xq.txt", "a\n");
   const Failure named = failure_of_reading(directory.path(), {.languages = {"en", "xq"}});
   EXPECT_EQ(named.code, ErrorCode::kNotFound);
-  EXPECT_THAT(named.message, HasSubstr(unknown.string() + ": 'xq' is no language code known"));
+  EXPECT_TRUE(says(named.message, {unknown.string() + ": 'xq' is no language code known"}));
 
   const Failure nowhere = failure_of_reading(directory.path(), {.languages = {"xz"}});
   EXPECT_EQ(nowhere.code, ErrorCode::kNotFound);
-  EXPECT_THAT(nowhere.message, HasSubstr("unknown language 'xz'"));
+  EXPECT_TRUE(says(nowhere.message, {"unknown language 'xz'"}));
 
   const Failure missing = failure_of_reading(directory.path(), {.languages = {"en", "heb"}});
   EXPECT_EQ(missing.code, ErrorCode::kNotFound);
-  EXPECT_THAT(missing.message, AllOf(HasSubstr("Hebrew (he)"), HasSubstr("there are: de, en")));
+  EXPECT_TRUE(says(missing.message, {"Hebrew (he)", "there are: de, en"}));
 
   const Failure twice = failure_of_reading(directory.path(), {.languages = {"de", "deu"}});
   EXPECT_EQ(twice.code, ErrorCode::kBadArgument);
-  EXPECT_THAT(twice.message, AllOf(HasSubstr("'deu'"), HasSubstr("German (de)")));
+  EXPECT_TRUE(says(twice.message, {"'deu'", "German (de)"}));
   EXPECT_EQ(read_corpus(directory.path(), {.languages = {"de", "en"}}).languages.size(), 2u);
 }
 
@@ -305,11 +311,11 @@ TEST(Corpus, RejectsPathsThatHoldNoCorpus) {
   EXPECT_EQ(failure_of_reading(directory.write("de.txt", "a\n")).code, ErrorCode::kUnsupported);
 
   const TempDirectory flores;
-  EXPECT_THAT(failure_of_reading(flores.path()).message, Not(HasSubstr("devtest:")));
+  EXPECT_FALSE(says(failure_of_reading(flores.path()).message, {"folder dev"}));
   fs::create_directory(flores.path() / "devtest");
   const Failure failure = failure_of_reading(flores.path());
   EXPECT_EQ(failure.code, ErrorCode::kNotFound);
-  EXPECT_THAT(failure.message, HasSubstr("give its folder dev or devtest"));
+  EXPECT_TRUE(says(failure.message, {"give its folder dev or devtest"}));
   EXPECT_EQ(read_corpus(directory.path(), {}).languages.size(), 1u);
 }
 
@@ -324,7 +330,7 @@ TEST(Corpus, RejectsFilesThatAreEmptyOrHaveBlankLines) {
     const fs::path file = directory.write("de.txt", content);
     const Failure failure = failure_of_reading(directory.path());
     EXPECT_EQ(failure.code, ErrorCode::kCorrupt) << testing::PrintToString(content);
-    EXPECT_THAT(failure.message, AllOf(HasSubstr(file.string()), HasSubstr(message)));
+    EXPECT_TRUE(says(failure.message, {file.string(), message}));
   }
   directory.write("de.txt", "a\nb\n");
   EXPECT_EQ(read_corpus(directory.path(), {}).languages[0].units.size(), 2u);
@@ -348,7 +354,7 @@ TEST(Corpus, RejectsTextThatIsNotUtf8NamingLineAndByte) {
     const fs::path file = directory.write("de.txt", "gut\nü " + bytes + "\n");
     const Failure failure = failure_of_reading(directory.path());
     EXPECT_EQ(failure.code, ErrorCode::kCorrupt) << testing::PrintToString(bytes);
-    EXPECT_THAT(failure.message, HasSubstr(file.string() + ": line 2, byte 4: found " + byte));
+    EXPECT_TRUE(says(failure.message, {file.string() + ": line 2, byte 4: found " + byte}));
   }
   const std::string borders =
       "\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\xF0\x90\x80\x80"
@@ -366,11 +372,11 @@ TEST(JsonLines, AreReadWithTheirUnitNames) {
 {"unit": "b", "lang": "en", "text": "No."})");
   const Corpus corpus = read_corpus(file, {});
   EXPECT_EQ(corpus.name, file.string());
-  EXPECT_THAT(codes_of(corpus), ElementsAre("en", "de"));
-  EXPECT_THAT(corpus.languages[0].units, ElementsAre("Yes.", "No."));
-  EXPECT_THAT(corpus.languages[0].unit_ids, ElementsAre("7", "b"));
-  EXPECT_THAT(corpus.languages[1].units, ElementsAre("Ja.", "Näin.\nDoch."));
-  EXPECT_THAT(corpus.languages[1].unit_ids, ElementsAre("7", "b"));
+  EXPECT_EQ(codes_of(corpus), (Strings{"en", "de"}));
+  EXPECT_EQ(corpus.languages[0].units, (Strings{"Yes.", "No."}));
+  EXPECT_EQ(corpus.languages[0].unit_ids, (Strings{"7", "b"}));
+  EXPECT_EQ(corpus.languages[1].units, (Strings{"Ja.", "Näin.\nDoch."}));
+  EXPECT_EQ(corpus.languages[1].unit_ids, (Strings{"7", "b"}));
   EXPECT_EQ(read_corpus(file, {.max_units = 1}).languages[1].units.size(), 1u);
 }
 
@@ -390,7 +396,8 @@ TEST(JsonLines, RejectLinesOfAnotherShapeNamingFileAndLine) {
       {R"({"unit": "b", "lang": 5, "text": "Ja."})", "line 2: \"lang\" is number"},
       {R"({"unit": "b", "lang": "de", "text": null})", "line 2: \"text\" is null"},
       {R"({"unit": "b", "lang": "de", "text": "  "})", "line 2: \"text\" is blank"},
-      {R"({"unit": "a", "lang": "deu", "text": "Ja."})", "line 2: unit 'a' of German (de)"},
+      {R"({"unit": "a", "lang": "deu", "text": "Ja."})",
+       "line 2: unit 'a' of German (de) is in line 1"},
       {"", "line 2 is blank"},
       {R"({"unit": "b", "lang": "de", "text": ")"
        "\xFF\"}",
@@ -400,25 +407,27 @@ TEST(JsonLines, RejectLinesOfAnotherShapeNamingFileAndLine) {
     const fs::path file = directory.write("x.jsonl", good + line + "\n");
     const Failure failure = failure_of_reading(file);
     EXPECT_EQ(failure.code, ErrorCode::kCorrupt) << line;
-    EXPECT_THAT(failure.message, HasSubstr(file.string() + ": " + message));
+    EXPECT_TRUE(says(failure.message, {file.string() + ": " + message}));
   }
   EXPECT_EQ(failure_of_reading(directory.write("x.jsonl", "")).code, ErrorCode::kCorrupt);
   EXPECT_EQ(read_corpus(directory.write("x.jsonl", good), {}).languages.size(), 1u);
 }
 
-TEST(JsonLines, OfAnUnknownLanguageAreReadOnlyPast) {
+TEST(JsonLines, OfLanguagesNotAskedForAreNotRead) {
   const TempDirectory directory;
   const fs::path file = directory.write("x.jsonl",
                                         R"({"unit": "a", "lang": "de", "text": "Ja."}
 {"unit": "a", "lang": "xq", "text": "?"}
+{"unit": "a", "lang": "it", "text": "Si."}
+{"unit": "a", "lang": "it", "text": "Si."}
 {"unit": "a", "lang": "fr", "text": "Oui."})");
   const Failure failure = failure_of_reading(file);
   EXPECT_EQ(failure.code, ErrorCode::kNotFound);
-  EXPECT_THAT(failure.message, HasSubstr(file.string() + ": line 2: unknown language 'xq'"));
-  EXPECT_THAT(codes_of(read_corpus(file, {.languages = {"fr", "de"}})), ElementsAre("fr", "de"));
-  const Failure missing = failure_of_reading(file, {.languages = {"it"}});
+  EXPECT_TRUE(says(failure.message, {file.string() + ": line 2: unknown language 'xq'"}));
+  EXPECT_EQ(codes_of(read_corpus(file, {.languages = {"fr", "de"}})), (Strings{"fr", "de"}));
+  const Failure missing = failure_of_reading(file, {.languages = {"nl"}});
   EXPECT_EQ(missing.code, ErrorCode::kNotFound);
-  EXPECT_THAT(missing.message, AllOf(HasSubstr("Italian (it)"), HasSubstr("there are: de, fr")));
+  EXPECT_TRUE(says(missing.message, {"Dutch (nl)", "there are: de, fr, it"}));
 }
 
 TEST(JsonLines, OfAParallelCorpusHaveTheSameUnitsInTheSameOrder) {
@@ -432,13 +441,13 @@ TEST(JsonLines, OfAParallelCorpusHaveTheSameUnitsInTheSameOrder) {
   const fs::path file = directory.write("x.jsonl", german + line("b", "he"));
   const Failure fewer = failure_of_reading(file);
   EXPECT_EQ(fewer.code, ErrorCode::kMismatch);
-  EXPECT_THAT(fewer.message, HasSubstr("Hebrew (he) has 1 units, but German (de) has 2, of which "
-                                       "the first it lacks is 'a'"));
+  EXPECT_TRUE(says(fewer.message, {"Hebrew (he) has 1 units, but German (de) has 2, of which "
+                                   "the first it lacks is 'a'"}));
 
   directory.write("x.jsonl", german + line("a", "he") + line("c", "he"));
   const Failure other = failure_of_reading(file);
   EXPECT_EQ(other.code, ErrorCode::kMismatch);
-  EXPECT_THAT(other.message, HasSubstr("unit 2 of Hebrew (he) is 'c', but of German (de) it is"));
+  EXPECT_TRUE(says(other.message, {"unit 2 of Hebrew (he) is 'c', but of German (de) it is"}));
 
   directory.write("x.jsonl", german + line("b", "he") + line("a", "he"));
   EXPECT_EQ(failure_of_reading(file).code, ErrorCode::kMismatch);

@@ -30,8 +30,8 @@ const LanguageInfo* find_language(std::string_view code);
 // As find_language; throws Error(kNotFound) with near matches.
 const LanguageInfo& get_language(std::string_view code);
 
-// The units of one language. `unit_ids[i]` names units[i] across languages and runs: the line number
-// from 0 in files, the `unit` field in JSONL.
+// The units of one language. `unit_ids[i]` names units[i] across languages and runs: the line
+// number from 0 in files, the `unit` field in JSONL.
 struct LanguageText {
   std::string code;  // BCP-47
   std::vector<std::string> units = {};
@@ -46,8 +46,8 @@ struct Corpus {
 
 struct CorpusOptions {
   std::vector<std::string> languages = {};  // codes to read, in this order; empty: all there are
-  bool parallel = true;                // false: languages may have different units
-  size_t max_units = 0;                // keep the first N units of each language; 0: all
+  bool parallel = true;                     // false: languages may have different units
+  size_t max_units = 0;                     // keep the first N units of each language; 0: all
 };
 
 // The directory of the corpus that ships with the program, under `data_directory`.

@@ -1,0 +1,18 @@
+# llama.cpp (libllama and ggml), built as static libraries from the pinned source.
+if(NOT EXISTS "${ISOGLOSS_LLAMA_SOURCE}/CMakeLists.txt")
+  message(FATAL_ERROR
+    "llama.cpp's source is not at ${ISOGLOSS_LLAMA_SOURCE}; run scripts/setup, which fetches the "
+    "pinned version, or set ISOGLOSS_LLAMA_SOURCE")
+endif()
+set(BUILD_SHARED_LIBS OFF)
+set(GGML_NATIVE ${ISOGLOSS_NATIVE} CACHE BOOL "" FORCE)
+set(GGML_OPENMP ${ISOGLOSS_OPENMP} CACHE BOOL "" FORCE)
+set(GGML_CCACHE OFF CACHE BOOL "" FORCE)
+set(LLAMA_BUILD_COMMON ${ISOGLOSS_LLAMA_TOOLS} CACHE BOOL "" FORCE)
+set(LLAMA_BUILD_TOOLS ${ISOGLOSS_LLAMA_TOOLS} CACHE BOOL "" FORCE)
+foreach(part TESTS EXAMPLES SERVER APP)
+  set(LLAMA_BUILD_${part} OFF CACHE BOOL "" FORCE)
+endforeach()
+set(LLAMA_OPENSSL OFF CACHE BOOL "" FORCE)
+# Out of "all" and without its warnings: only what is linked is built.
+add_subdirectory("${ISOGLOSS_LLAMA_SOURCE}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL SYSTEM)

@@ -1,0 +1,14 @@
+# Sanitizers for all that is built, llama.cpp included. "undefined" is left out of llama.cpp, whose
+# codecs read packed blocks through misaligned pointers on purpose; cmake/warnings.cmake adds it to
+# our own targets.
+if("address" IN_LIST ISOGLOSS_SANITIZE)
+  add_compile_options(-fsanitize=address -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address)
+endif()
+if("thread" IN_LIST ISOGLOSS_SANITIZE)
+  add_compile_options(-fsanitize=thread)
+  add_link_options(-fsanitize=thread)
+endif()
+if("undefined" IN_LIST ISOGLOSS_SANITIZE)
+  add_link_options(-fsanitize=undefined)
+endif()

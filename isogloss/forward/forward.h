@@ -1,0 +1,91 @@
+// Forward: a decoder computed half a block at a time. The hidden states between halves are plain
+// values that can be kept, shared, replaced and compared.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "isogloss/device/device.h"
+#include "isogloss/quantize/quantize.h"
+
+namespace isogloss {
+
+// Sequences of different length packed end to end: products see one matrix of all their tokens,
+// attention sees each alone. Packing changes no number but rounding.
+struct Batch {
+  std::vector<int32_t> tokens;
+  std::vector<size_t> starts = {0};  // [sequences + 1]: sequence s is tokens starts[s]..starts[s+1]
+
+  void append(std::span<const int32_t> sequence);
+  size_t size() const { return tokens.size(); }
+};
+
+// The residual stream: one row of `width` floats a token. Rows are 64-byte aligned when the width is
+// a multiple of 16; the first always is.
+class HiddenStates {
+ public:
+  HiddenStates() = default;
+  HiddenStates(size_t tokens, size_t width);
+  HiddenStates(const HiddenStates& other);
+  HiddenStates& operator=(const HiddenStates& other);
+  HiddenStates(HiddenStates&&) noexcept = default;
+  HiddenStates& operator=(HiddenStates&&) noexcept = default;
+
+  size_t tokens() const { return tokens_; }
+  size_t width() const { return width_; }
+  float* data() { return data_.get(); }
+  std::span<float> row(size_t token) { return {data_.get() + token * width_, width_}; }
+  std::span<const float> row(size_t token) const { return {data_.get() + token * width_, width_}; }
+
+ private:
+  struct Free {
+    void operator()(float* data) const;
+  };
+  size_t tokens_ = 0, width_ = 0;
+  std::unique_ptr<float[], Free> data_;
+};
+
+// The weights that a pass uses: a model, each tensor in its scheme. Does not own.
+struct Variant {
+  const Model* model = nullptr;
+  const Assignment* assignment = nullptr;
+};
+
+struct EngineOptions {
+  ComputeType compute = ComputeType::kF32;
+  uint64_t weight_memory = 0;  // bytes of decoded weights to keep for reuse; 0: what is in use only
+};
+
+// Computes any variant of one architecture. Weights are decoded, and quantized, when they are needed,
+// kept while the memory allows, and shared by the variants that agree on them.
+class Engine {
+ public:
+  Engine(Device& device, const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Token embeddings, scaled and with positions added where the family does so.
+  HiddenStates embed(const Variant& variant, const Batch& batch);
+
+  // Half-blocks are numbered in order: 2 * layer is its attention, 2 * layer + 1 its MLP, each with
+  // its norms and residual addition. Replaces `hidden`, a row for each token of `batch`.
+  static size_t halves(const Model& model) { return 2 * model.config().layers; }
+  void run_half(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden);
+
+  // Final norm and head: for each row of `hidden`, vocab_size logits, into `logits` (row-major,
+  // 32-byte aligned, hidden.tokens() * vocab_size places).
+  void run_head(const Variant& variant, HiddenStates& hidden, std::span<float> logits);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// embed and every half.
+HiddenStates run_blocks(Engine& engine, const Variant& variant, const Batch& batch);
+
+}  // namespace isogloss

@@ -1,0 +1,73 @@
+#include <ggml.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "isogloss/base/error.h"
+#include "isogloss/forward/weights_impl.h"
+
+namespace isogloss {
+namespace {
+
+constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+
+}  // namespace
+
+AlignedBuffer::AlignedBuffer(size_t bytes)
+    : data_(std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment)),
+      size_(bytes) {
+  if (!data_) throw std::bad_alloc();
+}
+
+AlignedBuffer::~AlignedBuffer() { std::free(data_); }
+
+bool WeightCache::has(const Variant& variant, Role role, size_t layer) const {
+  return variant.model->find_tensor(role, layer).has_value();
+}
+
+Weight WeightCache::get(const Variant& variant, Role role, size_t layer) {
+  const auto index = variant.model->find_tensor(role, layer);
+  ISOGLOSS_ASSERT(index.has_value());
+  const Scheme& scheme = variant.assignment->schemes[*index];
+  const Key key{variant.model, *index, to_string(scheme)};
+  if (const auto found = entries_.find(key); found != entries_.end()) {
+    by_use_.splice(by_use_.begin(), by_use_, found->second.place);
+    return found->second.weight;
+  }
+  Weight weight = make(variant.model->tensors()[*index], scheme);
+  by_use_.push_front(key);
+  entries_.emplace(key, Entry{weight, by_use_.begin()});
+  held_bytes_ += weight.buffer->size();
+  drop_beyond_memory();
+  return weight;
+}
+
+void WeightCache::drop_beyond_memory() {
+  while (held_bytes_ > memory_ && by_use_.size() > 1) {
+    const auto oldest = entries_.find(by_use_.back());
+    held_bytes_ -= oldest->second.weight.buffer->size();
+    entries_.erase(oldest);
+    by_use_.pop_back();
+  }
+}
+
+Weight WeightCache::make(const TensorView& tensor, const Scheme& scheme) const {
+  const TensorKind kind = get_role_info(tensor.role).kind;
+  const bool multiplies = kind == TensorKind::kMatrix || tensor.role == Role::kTokenEmbedding;
+  const bool in_bf16 = multiplies && compute_ == ComputeType::kBf16;
+  Weight weight{nullptr, in_bf16 ? TensorType::kBf16 : TensorType::kF32, tensor.rows, tensor.cols};
+  auto values = std::make_shared<AlignedBuffer>(tensor.count() * sizeof(float));
+  const std::span<float> numbers(static_cast<float*>(values->data()), tensor.count());
+  decode(tensor, numbers);
+  if (scheme.kind != SchemeKind::kNone) round_trip(scheme, numbers, tensor.rows, tensor.cols);
+  if (in_bf16) {
+    auto narrow = std::make_shared<AlignedBuffer>(tensor.count() * sizeof(ggml_bf16_t));
+    ggml_fp32_to_bf16_row_ref(numbers.data(), static_cast<ggml_bf16_t*>(narrow->data()),
+                              static_cast<int64_t>(numbers.size()));
+    values = std::move(narrow);
+  }
+  weight.buffer = std::move(values);
+  return weight;
+}
+
+}  // namespace isogloss

@@ -1,0 +1,68 @@
+// Weights as a pass computes with them, made from the model when they are first needed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <tuple>
+
+#include "isogloss/device/device.h"
+#include "isogloss/forward/forward.h"
+
+namespace isogloss {
+
+// 64-byte aligned memory.
+class AlignedBuffer {
+ public:
+  explicit AlignedBuffer(size_t bytes);
+  ~AlignedBuffer();
+  AlignedBuffer(const AlignedBuffer&) = delete;
+  AlignedBuffer& operator=(const AlignedBuffer&) = delete;
+
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+
+ private:
+  void* data_;
+  size_t size_;
+};
+
+// A tensor ready to compute with: row-major [rows][cols], F32 or BF16.
+struct Weight {
+  std::shared_ptr<const AlignedBuffer> buffer;
+  TensorType type = TensorType::kF32;
+  size_t rows = 0, cols = 0;
+};
+
+// Decoded weights by (model, tensor, scheme), least recently used dropped first. A Weight that is
+// held stays alive whatever the cache drops.
+class WeightCache {
+ public:
+  WeightCache(ComputeType compute, uint64_t memory, size_t threads)
+      : compute_(compute), memory_(memory), threads_(threads) {}
+
+  // The tensor of `role` at `layer`, which must be there.
+  Weight get(const Variant& variant, Role role, size_t layer = kNoLayer);
+  bool has(const Variant& variant, Role role, size_t layer = kNoLayer) const;
+
+ private:
+  using Key = std::tuple<const Model*, size_t, std::string>;
+  struct Entry {
+    Weight weight;
+    std::list<Key>::iterator place;
+  };
+
+  Weight make(const TensorView& tensor, const Scheme& scheme) const;
+  void drop_beyond_memory();
+
+  ComputeType compute_;
+  uint64_t memory_;
+  size_t threads_;
+  uint64_t held_bytes_ = 0;
+  std::map<Key, Entry> entries_;
+  std::list<Key> by_use_;  // most recent first
+};
+
+}  // namespace isogloss

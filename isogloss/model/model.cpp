@@ -1,0 +1,182 @@
+#include "isogloss/model/model.h"
+
+#include <ggml.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <set>
+
+#include "isogloss/base/error.h"
+#include "isogloss/model/model_impl.h"
+
+namespace isogloss {
+namespace {
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return result;
+}
+
+// One row as stored, to float. ggml reads whole blocks through typed pointers, so a row of a
+// safetensors file that is not aligned goes through a copy.
+class RowDecoder {
+ public:
+  RowDecoder(TensorType type, size_t row_numbers)
+      : to_float_(ggml_get_type_traits(static_cast<ggml_type>(type))->to_float),
+        numbers_(static_cast<int64_t>(row_numbers)),
+        row_bytes_(ggml_row_size(static_cast<ggml_type>(type), numbers_)),
+        plain_(type == TensorType::kF32) {}
+
+  size_t row_bytes() const { return row_bytes_; }
+
+  void decode(const std::byte* row, float* out) {
+    if (plain_) {
+      std::memcpy(out, row, row_bytes_);
+      return;
+    }
+    constexpr uintptr_t kAlignment = alignof(uint64_t);
+    if (reinterpret_cast<uintptr_t>(row) % kAlignment != 0) {
+      aligned_.assign(row, row + row_bytes_);
+      row = aligned_.data();
+    }
+    to_float_(row, out, numbers_);
+  }
+
+ private:
+  ggml_to_float_t to_float_;
+  int64_t numbers_;
+  size_t row_bytes_;
+  bool plain_;
+  std::vector<std::byte> aligned_;
+};
+
+void decode_transposed(const TensorView& tensor, std::span<float> out) {
+  RowDecoder decoder(tensor.type, tensor.rows);
+  std::vector<float> stored(tensor.rows);
+  for (size_t col = 0; col < tensor.cols; ++col) {
+    decoder.decode(tensor.bytes.data() + col * decoder.row_bytes(), stored.data());
+    for (size_t row = 0; row < tensor.rows; ++row) out[row * tensor.cols + col] = stored[row];
+  }
+}
+
+void check_finite(const TensorView& tensor, std::span<const float> values) {
+  const auto bad = std::ranges::find_if_not(values, [](float v) { return std::isfinite(v); });
+  if (bad == values.end()) return;
+  const auto place = static_cast<size_t>(bad - values.begin());
+  fail(ErrorCode::kNotFinite,
+       "tensor '{}' holds {} at row {}, column {}; the model is damaged (a bad conversion?)",
+       tensor.name, *bad, place / tensor.cols, place % tensor.cols);
+}
+
+}  // namespace
+
+std::optional<TensorTypeInfo> find_tensor_type_info(TensorType type) {
+  const auto id = static_cast<int32_t>(type);
+  if (id < 0 || id >= GGML_TYPE_COUNT) return std::nullopt;
+  const ggml_type_traits* traits = ggml_get_type_traits(static_cast<ggml_type>(id));
+  const bool decodable = type == TensorType::kF32 || traits->to_float != nullptr;
+  if (traits->type_size == 0 || !decodable) return std::nullopt;
+  return TensorTypeInfo{lower(traits->type_name), static_cast<size_t>(traits->blck_size),
+                        traits->type_size, traits->is_quantized};
+}
+
+TensorTypeInfo get_tensor_type_info(TensorType type) {
+  auto info = find_tensor_type_info(type);
+  ISOGLOSS_ASSERT(info.has_value());
+  return *std::move(info);
+}
+
+std::optional<TensorType> find_tensor_type(std::string_view name) {
+  for (int32_t id = 0; id < GGML_TYPE_COUNT; ++id) {
+    const auto info = find_tensor_type_info(static_cast<TensorType>(id));
+    if (info && info->name == lower(name)) return static_cast<TensorType>(id);
+  }
+  return std::nullopt;
+}
+
+void decode(const TensorView& tensor, std::span<float> out) {
+  ISOGLOSS_ASSERT(out.size() == tensor.count());
+  if (tensor.transposed) {
+    decode_transposed(tensor, out);
+  } else {
+    RowDecoder decoder(tensor.type, tensor.cols);
+    for (size_t row = 0; row < tensor.rows; ++row) {
+      decoder.decode(tensor.bytes.data() + row * decoder.row_bytes(), &out[row * tensor.cols]);
+    }
+  }
+  check_finite(tensor, out);
+}
+
+Model::Model(std::filesystem::path path, ModelConfig config, Vocabulary vocabulary,
+             std::vector<TensorView> tensors, std::vector<std::shared_ptr<const MappedFile>> files)
+    : path_(std::move(path)),
+      config_(std::move(config)),
+      vocabulary_(std::move(vocabulary)),
+      tensors_(std::move(tensors)),
+      files_(std::move(files)),
+      index_((config_.layers + 1) * kRoles, kNoLayer) {
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    const size_t slot = tensors_[i].layer + 1;  // kNoLayer + 1 == 0
+    index_[slot * kRoles + static_cast<size_t>(tensors_[i].role)] = i;
+  }
+}
+
+std::optional<size_t> Model::find_tensor(Role role, size_t layer) const {
+  ISOGLOSS_ASSERT(layer == kNoLayer || layer < config_.layers);
+  const size_t index = index_[(layer + 1) * kRoles + static_cast<size_t>(role)];
+  if (index == kNoLayer) return std::nullopt;
+  return index;
+}
+
+std::string Model::quantized_blocks() const {
+  std::set<std::string> types;
+  size_t bytes = 0;
+  size_t count = 0;
+  for (const auto& tensor : tensors_) {
+    const RoleInfo& role = get_role_info(tensor.role);
+    if (!role.per_layer() || role.kind != TensorKind::kMatrix) continue;
+    const auto type = get_tensor_type_info(tensor.type);
+    if (type.quantized) types.insert(type.name);
+    bytes += tensor.bytes.size();
+    count += tensor.count();
+  }
+  if (types.empty()) return "";
+  const double bits = 8.0 * static_cast<double>(bytes) / static_cast<double>(count);
+  return fmt::format("{:.2f} bits per weight: {}", bits, fmt::join(types, ", "));
+}
+
+Model read_model(const std::filesystem::path& path) {
+  if (std::filesystem::is_directory(path)) return read_hf_model(path);
+  return read_gguf_model(path);
+}
+
+void check_same_model(const Model& reference, const Model& candidate) {
+  const auto differ = [&](const char* what, const auto& expected, const auto& found) {
+    if (expected == found) return;
+    fail(ErrorCode::kMismatch, "{}: is not a version of {}: its {} is {}, not {}",
+         candidate.path().string(), reference.path().string(), what, found, expected);
+  };
+  const ModelConfig& a = reference.config();
+  const ModelConfig& b = candidate.config();
+  differ("family", get_family_info(a.family).gguf_name, get_family_info(b.family).gguf_name);
+  differ("layer count", a.layers, b.layers);
+  differ("width", a.width, b.width);
+  differ("head count", a.heads, b.heads);
+  differ("key/value head count", a.kv_heads, b.kv_heads);
+  differ("head size", a.head_dim, b.head_dim);
+  differ("feed-forward width", a.ffn_width, b.ffn_width);
+  differ("vocabulary size", a.vocab_size, b.vocab_size);
+  const auto& tokens = reference.vocabulary().tokens;
+  const auto& others = candidate.vocabulary().tokens;
+  const auto [token, other] = std::ranges::mismatch(tokens, others);
+  if (token != tokens.end()) {
+    fail(ErrorCode::kMismatch, "{}: is not a version of {}: token {} is '{}', not '{}'",
+         candidate.path().string(), reference.path().string(), token - tokens.begin(), *other,
+         *token);
+  }
+}
+
+}  // namespace isogloss
