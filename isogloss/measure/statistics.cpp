@@ -57,43 +57,68 @@ class Generator {
   std::array<uint64_t, 4> state_;
 };
 
-// Columns summed together: their running sums stay in registers or the nearest cache.
-constexpr size_t kPanelColumns = 16;
+// Columns summed together: a panel of this width over some hundred units stays in the cache, and
+// its running sums in the nearest one.
+constexpr size_t kPanelColumns = 64;
 // Draws whose unit ids are held at once, so that a panel is reused while it is in the cache.
 constexpr size_t kTileDraws = 64;
 
-using PanelRow = std::array<double, kPanelColumns>;
+// The columns first .. first + width of every unit, row-major.
+struct Panel {
+  size_t first;
+  size_t width;
+  std::vector<double> values;
 
-// The matrix cut into panels of columns, [panel][unit][kPanelColumns], the last one zero-padded.
-std::vector<PanelRow> cut_into_panels(const UnitSums& sums) {
-  const size_t panels = (sums.columns + kPanelColumns - 1) / kPanelColumns;
-  std::vector<PanelRow> rows(panels * sums.units, PanelRow{});
-  for (size_t unit = 0; unit < sums.units; ++unit) {
-    for (size_t column = 0; column < sums.columns; ++column) {
-      rows[column / kPanelColumns * sums.units + unit][column % kPanelColumns] =
-          sums.at(unit, column);
+  const double* row(size_t unit) const { return values.data() + unit * width; }
+};
+
+std::vector<Panel> cut_into_panels(const UnitSums& sums) {
+  std::vector<Panel> panels;
+  for (size_t first = 0; first < sums.columns; first += kPanelColumns) {
+    Panel panel{first, std::min(kPanelColumns, sums.columns - first), {}};
+    panel.values.reserve(sums.units * panel.width);
+    for (size_t unit = 0; unit < sums.units; ++unit) {
+      const double* row = sums.values.data() + unit * sums.columns + first;
+      panel.values.insert(panel.values.end(), row, row + panel.width);
     }
+    panels.push_back(std::move(panel));
   }
-  return rows;
+  return panels;
 }
 
-// Adds a row once for each time it was drawn instead of multiplying it by its count: there is then
-// no multiply-add that some compilers and processors would fuse and others round twice.
-PanelRow sum_rows(const PanelRow* panel, std::span<const uint32_t> unit_ids) {
-  PanelRow total{};
-  for (const uint32_t unit : unit_ids) {
-    const PanelRow& row = panel[unit];
-    for (size_t column = 0; column < kPanelColumns; ++column) total[column] += row[column];
+// Writes the sum of the drawn rows to `totals`. A row is added once for each time it was drawn, not
+// multiplied by its count: there is then no multiply-add that some compilers and processors would
+// fuse and others round twice.
+void sum_rows(const Panel& panel, std::span<const uint32_t> unit_ids, double* totals) {
+  std::array<double, kPanelColumns> sum{};
+  size_t i = 0;
+  for (; i + 4 <= unit_ids.size(); i += 4) {
+    const double* a = panel.row(unit_ids[i]);
+    const double* b = panel.row(unit_ids[i + 1]);
+    const double* c = panel.row(unit_ids[i + 2]);
+    const double* d = panel.row(unit_ids[i + 3]);
+    for (size_t column = 0; column < panel.width; ++column) {
+      sum[column] = sum[column] + a[column] + b[column] + c[column] + d[column];
+    }
   }
-  return total;
+  for (; i < unit_ids.size(); ++i) {
+    const double* row = panel.row(unit_ids[i]);
+    for (size_t column = 0; column < panel.width; ++column) sum[column] += row[column];
+  }
+  std::copy_n(sum.begin(), panel.width, totals);
 }
 
 std::vector<double> sample_totals(const UnitSums& sums) {
   std::vector<double> totals(sums.columns, 0.0);
   for (size_t unit = 0; unit < sums.units; ++unit) {
-    for (size_t column = 0; column < sums.columns; ++column) totals[column] += sums.at(unit, column);
+    for (size_t column = 0; column < sums.columns; ++column)
+      totals[column] += sums.at(unit, column);
   }
   return totals;
+}
+
+double mean_of(std::span<const double> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 std::optional<double> finite_value(const Statistic& statistic, std::span<const double> totals) {
@@ -126,7 +151,9 @@ std::optional<Replicates> evaluate(const UnitSums& sums, const BootstrapTotals& 
   return replicates;
 }
 
-double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::numbers::sqrt2); }
+double normal_cdf(double z) {
+  return 0.5 * std::erfc(-z / std::numbers::sqrt2);
+}
 
 // Inverse of normal_cdf for p in (0, 1): Abramowitz & Stegun 1964, formula 26.2.23 (error below
 // 4.5e-4), then two of Halley's steps, which leave rounding error.
@@ -172,8 +199,7 @@ std::optional<double> acceleration(const UnitSums& sums, const Statistic& statis
     if (value) values.push_back(*value);
   }
   if (too_many_undefined(values.size(), sums.units)) return std::nullopt;
-  const double mean =
-      std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  const double mean = mean_of(values);
   double squares = 0;
   double cubes = 0;
   for (const double value : values) {
@@ -192,10 +218,6 @@ double corrected_share(double z, double z0, double acceleration) {
   // Past the pole of the transformation, whose near side tends to the outermost draw.
   if (scale <= 0) return shift > 0 ? 1.0 : 0.0;
   return normal_cdf(z0 + shift / scale);
-}
-
-double mean_of(std::span<const double> values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 std::vector<double> deviations_from_mean(std::span<const double> values) {
@@ -221,7 +243,8 @@ void check_max_t_input(std::span<const double> point,
   }
   const auto check = [](double value, size_t item) {
     if (!std::isfinite(value)) {
-      fail(ErrorCode::kNotFinite, "max-T test: item {} is {}, expected a finite value", item, value);
+      fail(ErrorCode::kNotFinite, "max-T test: item {} is {}, expected a finite value", item,
+           value);
     }
   };
   for (size_t item = 0; item < point.size(); ++item) check(point[item], item);
@@ -231,9 +254,10 @@ void check_max_t_input(std::span<const double> point,
   }
 }
 
-// Standard deviation over draws of each item. Summed about the first draw, so that an item that
-// never moves gets exactly 0.
-std::vector<double> standard_errors(const std::vector<std::vector<double>>& draws) {
+// Standard deviation over draws of each item, summed about the first draw; 0 where it is within
+// `rounding`.
+std::vector<double> standard_errors(const std::vector<std::vector<double>>& draws,
+                                    double rounding) {
   const std::vector<double>& origin = draws.front();
   const double count = static_cast<double>(draws.size());
   std::vector<double> errors(origin.size());
@@ -246,20 +270,44 @@ std::vector<double> standard_errors(const std::vector<std::vector<double>>& draw
       const double deviation = draw[item] - origin[item] - mean;
       squares += deviation * deviation;
     }
-    errors[item] = std::sqrt(squares / (count - 1));
+    const double error = std::sqrt(squares / (count - 1));
+    errors[item] = error > rounding ? error : 0.0;
   }
   return errors;
 }
 
-// Largest |deviation - centre| / standard error over the items that vary.
-double largest_studentised(std::span<const double> deviation, std::span<const double> centre,
-                           std::span<const double> error) {
+// Infinite when an item that never varies differs from the mean by more than `rounding`.
+double observed_statistic(std::span<const double> deviation, std::span<const double> errors,
+                          double rounding) {
   double largest = 0;
   for (size_t item = 0; item < deviation.size(); ++item) {
-    if (error[item] == 0) continue;
-    largest = std::max(largest, std::abs(deviation[item] - centre[item]) / error[item]);
+    const double size = std::abs(deviation[item]);
+    if (errors[item] > 0) {
+      largest = std::max(largest, size / errors[item]);
+    } else if (size > rounding) {
+      return std::numeric_limits<double>::infinity();
+    }
   }
   return largest;
+}
+
+// The same statistic of each draw about the sample's deviations, ascending; items that never vary
+// have no part in it.
+std::vector<double> null_distribution(const std::vector<std::vector<double>>& drawn,
+                                      std::span<const double> deviation,
+                                      std::span<const double> errors) {
+  std::vector<double> statistics;
+  statistics.reserve(drawn.size());
+  for (const std::vector<double>& draw : drawn) {
+    double largest = 0;
+    for (size_t item = 0; item < deviation.size(); ++item) {
+      if (errors[item] == 0) continue;
+      largest = std::max(largest, std::abs(draw[item] - deviation[item]) / errors[item]);
+    }
+    statistics.push_back(largest);
+  }
+  std::sort(statistics.begin(), statistics.end());
+  return statistics;
 }
 
 }  // namespace
@@ -274,7 +322,7 @@ BootstrapTotals::BootstrapTotals(const UnitSums& sums, size_t draws, uint64_t se
   if (draws == 0) fail(ErrorCode::kBadArgument, "bootstrap: 0 draws, expected at least 1");
 
   const size_t units = sums.units;
-  const std::vector<PanelRow> panels = cut_into_panels(sums);
+  const std::vector<Panel> panels = cut_into_panels(sums);
   totals_.resize(draws_ * columns_);
   Generator generator(seed);
   std::vector<uint32_t> unit_ids(std::min(kTileDraws, draws) * units);
@@ -283,12 +331,10 @@ BootstrapTotals::BootstrapTotals(const UnitSums& sums, size_t draws, uint64_t se
     for (size_t i = 0; i < tile * units; ++i) {
       unit_ids[i] = generator.below(static_cast<uint32_t>(units));
     }
-    for (size_t column = 0; column < columns_; column += kPanelColumns) {
-      const size_t width = std::min(kPanelColumns, columns_ - column);
-      const PanelRow* panel = &panels[column / kPanelColumns * units];
+    for (const Panel& panel : panels) {
       for (size_t draw = 0; draw < tile; ++draw) {
-        const PanelRow total = sum_rows(panel, {&unit_ids[draw * units], units});
-        std::copy_n(total.begin(), width, &totals_[(first + draw) * columns_ + column]);
+        sum_rows(panel, {unit_ids.data() + draw * units, units},
+                 totals_.data() + (first + draw) * columns_ + panel.first);
       }
     }
   }
@@ -336,7 +382,8 @@ double gini(std::span<const double> values) {
       fail(ErrorCode::kNotFinite, "Gini coefficient: found {}, expected finite values", value);
     }
     if (value < 0) {
-      fail(ErrorCode::kBadArgument, "Gini coefficient: found {}, expected no negative value", value);
+      fail(ErrorCode::kBadArgument, "Gini coefficient: found {}, expected no negative value",
+           value);
     }
   }
   std::vector<double> sorted(values.begin(), values.end());
@@ -362,25 +409,10 @@ MaxTResult max_t_test(std::span<const double> point,
 
   MaxTResult result;
   result.deviation = deviations_from_mean(point);
-  std::vector<double> errors = standard_errors(drawn);
   const double rounding = kRounding * largest_size(point);
-  bool certain_difference = false;
-  for (size_t item = 0; item < errors.size(); ++item) {
-    if (errors[item] > rounding) continue;
-    errors[item] = 0;
-    certain_difference |= std::abs(result.deviation[item]) > rounding;
-  }
-  const std::vector<double> no_difference(point.size(), 0.0);
-  result.statistic = certain_difference
-                         ? std::numeric_limits<double>::infinity()
-                         : largest_studentised(result.deviation, no_difference, errors);
-
-  std::vector<double> null_statistics;
-  null_statistics.reserve(drawn.size());
-  for (const std::vector<double>& draw : drawn) {
-    null_statistics.push_back(largest_studentised(draw, result.deviation, errors));
-  }
-  std::sort(null_statistics.begin(), null_statistics.end());
+  const std::vector<double> errors = standard_errors(drawn, rounding);
+  const std::vector<double> null_statistics = null_distribution(drawn, result.deviation, errors);
+  result.statistic = observed_statistic(result.deviation, errors, rounding);
   const auto at_least =
       null_statistics.end() -
       std::lower_bound(null_statistics.begin(), null_statistics.end(), result.statistic);

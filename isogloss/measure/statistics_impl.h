@@ -9,17 +9,9 @@
 #include <span>
 #include <vector>
 
+#include "isogloss/measure/measure.h"
+
 namespace isogloss {
-
-// A point estimate with the ends of its two-sided interval.
-struct Estimate {
-  double value = 0;
-  double lo = 0;
-  double hi = 0;
-};
-
-// Level of every interval that is reported.
-inline constexpr double kConfidence = 0.95;
 
 // A matrix of sums over units: row u, column c holds what unit u contributes to quantity c (nats,
 // tokens, bytes ...). Columns that are resampled together share their units.
@@ -41,7 +33,9 @@ class BootstrapTotals {
   size_t draws() const { return draws_; }
   size_t columns() const { return columns_; }
   double at(size_t draw, size_t column) const { return totals_[draw * columns_ + column]; }
-  std::span<const double> row(size_t draw) const { return {&totals_[draw * columns_], columns_}; }
+  std::span<const double> row(size_t draw) const {
+    return {totals_.data() + draw * columns_, columns_};
+  }
 
  private:
   size_t draws_;
@@ -50,7 +44,7 @@ class BootstrapTotals {
 };
 
 // Value of a statistic computed from one row of column totals; nullopt where it is undefined (a
-// ratio over nothing, a logarithm of a negative).
+// ratio over nothing, a logarithm of a negative). A value that is not finite counts as undefined.
 using Statistic = std::function<std::optional<double>(std::span<const double> totals)>;
 
 // Percentile interval of `statistic` (Efron & Tibshirani 1993, section 13.3): for means. nullopt

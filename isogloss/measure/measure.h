@@ -1,0 +1,139 @@
+// Measure: what a variant of a model costs each language, against the reference, on the same tokens.
+//
+// Everything is per language and in nats unless a name says otherwise; every number that is claimed
+// comes with an interval from a paired cluster bootstrap over units. Definitions: docs/metrics.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "isogloss/base/progress.h"
+#include "isogloss/forward/forward.h"
+#include "isogloss/tokens/tokens.h"
+
+namespace isogloss {
+
+// A point estimate with the ends of its two-sided interval.
+struct Estimate {
+  double value = 0;
+  double lo = 0;
+  double hi = 0;
+};
+
+// Level of every interval that is reported.
+inline constexpr double kConfidence = 0.95;
+
+// How far the quantized model is from working. Only kNormal supports claims about localisation.
+enum class Regime {
+  kNormal,
+  kDegraded,   // more than half of the predicted tokens changed in some language
+  kCollapsed,  // some language costs at least 0.9 ln|V| nats a token: no better than guessing
+};
+std::string_view to_string(Regime regime);
+
+// A number with its interval, or the reason why there is none. `status` is "" when `estimate` is set.
+struct Measured {
+  std::optional<Estimate> estimate;
+  std::string status;
+};
+
+// Distribution of KL(reference || quantized) over scored tokens.
+struct KlPerToken {
+  Estimate mean;
+  double median = 0, p99 = 0, p999 = 0, max = 0;
+};
+
+struct LanguageResult {
+  std::string code;
+  size_t tokens = 0;  // scored
+  size_t units = 0;
+  size_t bytes = 0;   // UTF-8, of the scored tokens
+  double ppl_reference = 0;
+  double ppl = 0;
+  double nll_reference_per_token = 0;
+  double nll_per_token = 0;
+  Measured excess_nats_per_unit;   // mean over units of NLL - NLL of the reference
+  Measured excess_bits_per_byte;
+  KlPerToken kl_per_token;
+  Measured kl_per_unit;            // mean over units of the sum over tokens
+  Measured kl_per_byte;
+  Measured flip_rate;              // share of positions whose most likely token changed
+  Measured rho;                    // excess nats per unit, relative to the reference language's
+  Measured ln_rho;
+  Measured seed_disparity;         // the published study's ratio of perplexity degradations
+};
+
+// How unequally the languages lose.
+struct Disparity {
+  Measured gap;   // largest minus smallest KL per unit
+  Measured gini;  // of KL per unit
+  Measured seed_disparity_mean;  // over the languages other than the reference
+  // Does any language's ln KL per unit differ from the mean over languages? Simultaneous over the
+  // languages (max-T), at kConfidence.
+  double p_value = 1;
+  bool measurable = false;
+  std::vector<double> deviation, deviation_lo, deviation_hi;  // by language: ln KL minus the mean
+  std::string verdict;  // a sentence
+};
+
+struct RunResult {
+  std::string name;
+  std::string scheme;   // or "candidate"
+  std::string protect;
+  uint64_t size_bytes = 0;
+  double bits_per_weight = 0;
+  std::vector<std::string> fallbacks;  // "blk.0.ffn_up.weight: q4_k -> q5_0"
+  Regime regime = Regime::kNormal;
+  std::string worst_language;             // by KL per parallel unit (per byte when not parallel)
+  double worst_language_frequency = 0;    // share of bootstrap draws in which it is the worst
+  Disparity disparity;
+  std::vector<LanguageResult> languages;  // in the order of the corpus
+};
+
+// The reference against itself, computed with other batch shapes, on a sample of the units: what
+// differs here is rounding and not quantization.
+struct NoiseFloor {
+  size_t tokens = 0;
+  double kl_per_token_mean = 0;
+  double kl_per_token_max = 0;
+  double flip_rate = 0;
+  double nll_per_token_max = 0;  // largest absolute difference
+};
+
+struct AuditResult {
+  NoiseFloor noise_floor;
+  std::string reference_language;
+  bool parallel = true;
+  uint64_t seed = 0;
+  size_t draws = 0;
+  std::vector<RunResult> runs;
+};
+
+// One thing to measure: a variant and what to call it.
+struct AuditRun {
+  std::string name, scheme, protect;
+  Variant variant;
+};
+
+struct AuditOptions {
+  std::string reference_language = "en";  // a code of the corpus, or "geomean"
+  size_t draws = 10000;
+  uint64_t seed = 1;
+  size_t batch_tokens = 2048;     // packed together
+  uint64_t hidden_memory = 1ULL << 31;  // bytes of hidden states kept at once
+  uint64_t logit_memory = 1ULL << 27;   // bytes of logits at once, reference and runs together
+};
+
+// Measures each run against `reference` on every sequence of the corpus. Each run's model must be the
+// reference's (check_same_model). Throws Error(kBadArgument) for a reference language that the corpus
+// lacks, and Error(kNotFinite) when a model's outputs are not finite.
+AuditResult audit(Engine& engine, const Variant& reference, const std::vector<AuditRun>& runs,
+                  const TokenizedCorpus& corpus, const AuditOptions& options,
+                  const Progress& progress);
+
+}  // namespace isogloss

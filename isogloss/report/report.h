@@ -1,0 +1,70 @@
+// Report: results as a table for people, as JSON and as CSV for programs. Pure functions: same
+// result, same bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "isogloss/measure/measure.h"
+
+namespace isogloss {
+
+// An audit with what is needed to repeat it.
+struct AuditReport {
+  struct ModelFacts {
+    std::string path, name, family;
+    size_t layers = 0;
+    uint64_t parameters = 0;
+    uint64_t size_bytes = 0;
+    double bits_per_weight = 0;
+    std::string quantized_blocks;  // Model::quantized_blocks
+  };
+  struct CorpusFacts {
+    std::string name;
+    bool parallel = true;
+    size_t window = 0;  // tokens; 0: a unit is a line
+    std::vector<std::string> languages;
+  };
+  struct Settings {
+    std::string device, hardware, compute;
+    size_t threads = 0;
+    std::string seed_family;
+    std::vector<std::string> include;
+  };
+
+  ModelFacts model;
+  CorpusFacts corpus;
+  Settings settings;
+  AuditResult result;
+};
+
+// Names are stable: docs/json.md. Non-finite numbers are null beside a "status" that says why.
+std::string to_json(const AuditReport& report);
+
+// One line for each run and language, every metric with the ends of its interval; RFC 4180.
+std::string to_csv(const AuditReport& report);
+
+struct TableStyle {
+  std::string metric = "kl_per_unit";  // one of table_metrics()
+  bool color = false;                  // ANSI, for a terminal
+};
+
+// What a table can show.
+std::vector<std::string> table_metrics();
+
+// At most 100 columns wide: languages down, runs across, four runs side by side; the worst language
+// of each run marked. Throws Error(kBadArgument) for an unknown metric.
+std::string to_table(const AuditReport& report, const TableStyle& style);
+
+// A number that one line of a shell can test: "worst_kl", "gap", "gini", "worst_flip_rate",
+// "disparity_p". Over all runs the largest (of disparity_p the smallest).
+// Throws Error(kBadArgument) for an unknown name.
+double summary_number(const AuditReport& report, std::string_view name);
+
+// The version of this program.
+std::string_view version();
+
+}  // namespace isogloss

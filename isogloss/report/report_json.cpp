@@ -1,0 +1,120 @@
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+
+#include "isogloss/report/report_impl.h"
+
+namespace isogloss {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json estimate(const Estimate& estimate) {
+  return {{"value", number(estimate.value)}, {"lo", number(estimate.lo)}, {"hi", number(estimate.hi)}};
+}
+
+Json measured(const Measured& measured) {
+  if (measured.estimate) return estimate(*measured.estimate);
+  return {{"value", nullptr}, {"lo", nullptr}, {"hi", nullptr}, {"status", measured.status}};
+}
+
+Json kl_per_token(const KlPerToken& kl) {
+  return {{"mean", number(kl.mean.value)}, {"lo", number(kl.mean.lo)}, {"hi", number(kl.mean.hi)},
+          {"median", number(kl.median)},   {"p99", number(kl.p99)},    {"p999", number(kl.p999)},
+          {"max", number(kl.max)}};
+}
+
+Json language(const LanguageResult& result) {
+  Json json = {{"tokens", result.tokens},
+               {"units", result.units},
+               {"bytes", result.bytes},
+               {"ppl_reference", number(result.ppl_reference)},
+               {"ppl", number(result.ppl)}};
+  for (const MetricColumn& column : metric_columns()) {
+    json[std::string(column.name)] = column.name == "kl_per_token"
+                                         ? kl_per_token(result.kl_per_token)
+                                         : measured(column.get(result));
+  }
+  return json;
+}
+
+Json disparity(const RunResult& run) {
+  const Disparity& disparity = run.disparity;
+  Json json = {{"gap", measured(disparity.gap)},
+               {"gini", measured(disparity.gini)},
+               {"seed_disparity_mean", measured(disparity.seed_disparity_mean)},
+               {"p_value", number(disparity.p_value)},
+               {"measurable", disparity.measurable},
+               {"verdict", disparity.verdict}};
+  Json deviations = Json::object();
+  for (size_t l = 0; l < disparity.deviation.size(); ++l) {
+    deviations[run.languages[l].code] =
+        estimate({disparity.deviation[l], disparity.deviation_lo[l], disparity.deviation_hi[l]});
+  }
+  json["ln_kl_deviation"] = std::move(deviations);
+  return json;
+}
+
+Json run(const RunResult& result) {
+  Json json = {{"name", result.name},
+               {"scheme", result.scheme},
+               {"protect", result.protect},
+               {"size_bytes", result.size_bytes},
+               {"bits_per_weight", number(result.bits_per_weight)},
+               {"fallbacks", result.fallbacks},
+               {"regime", to_string(result.regime)},
+               {"worst_language", result.worst_language},
+               {"worst_language_frequency", number(result.worst_language_frequency)},
+               {"disparity", disparity(result)}};
+  Json languages = Json::object();
+  for (const auto& entry : result.languages) languages[entry.code] = language(entry);
+  json["languages"] = std::move(languages);
+  return json;
+}
+
+}  // namespace
+
+std::string to_json(const AuditReport& report) {
+  const AuditResult& result = report.result;
+  Json json = {{"isogloss", version()},
+               {"model",
+                {{"path", report.model.path},
+                 {"name", report.model.name},
+                 {"family", report.model.family},
+                 {"layers", report.model.layers},
+                 {"parameters", report.model.parameters},
+                 {"size_bytes", report.model.size_bytes},
+                 {"bits_per_weight", number(report.model.bits_per_weight)},
+                 {"quantized_blocks", report.model.quantized_blocks}}},
+               {"corpus",
+                {{"name", report.corpus.name},
+                 {"parallel", report.corpus.parallel},
+                 {"window", report.corpus.window},
+                 {"languages", report.corpus.languages}}},
+               {"settings",
+                {{"compute", report.settings.compute},
+                 {"device", report.settings.device},
+                 {"hardware", report.settings.hardware},
+                 {"threads", report.settings.threads},
+                 {"reference_language", result.reference_language},
+                 {"include", report.settings.include},
+                 {"seed_family", report.settings.seed_family},
+                 {"seed", result.seed},
+                 {"draws", result.draws},
+                 {"confidence", kConfidence}}},
+               {"noise_floor",
+                {{"tokens", result.noise_floor.tokens},
+                 {"kl_per_token_mean", number(result.noise_floor.kl_per_token_mean)},
+                 {"kl_per_token_max", number(result.noise_floor.kl_per_token_max)},
+                 {"flip_rate", number(result.noise_floor.flip_rate)},
+                 {"nll_per_token_max", number(result.noise_floor.nll_per_token_max)}}}};
+  Json runs = Json::array();
+  for (const auto& entry : result.runs) runs.push_back(run(entry));
+  json["runs"] = std::move(runs);
+  // Paths and texts may hold bytes that are not UTF-8; they are replaced rather than refused.
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace isogloss

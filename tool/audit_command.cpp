@@ -1,0 +1,307 @@
+// isogloss audit
+#include <algorithm>
+#include <cstdlib>
+#include <list>
+#include <memory>
+#include <regex>
+
+#include "isogloss/base/error.h"
+#include "isogloss/report/report.h"
+#include "isogloss/text/text.h"
+#include "tool/commands.h"
+#include "tool/terminal.h"
+
+namespace isogloss {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct AuditArguments {
+  std::string model, corpus = "builtin";
+  std::vector<std::string> candidates, schemes, include, languages, fail_if;
+  std::string protect, seed_family = "B";
+  std::string reference_language = "en", metric = "kl_per_unit";
+  std::string json, csv, device = "cpu", compute = "f32";
+  size_t threads = 0, max_units = 0, window = 0, draws = AuditOptions{}.draws;
+  uint64_t seed = AuditOptions{}.seed, memory = 0;
+  bool not_parallel = false, quiet = false, list_schemes = false, list_languages = false;
+};
+
+// The model and corpus that come with the program: beside it when installed, else in its source.
+struct BuiltIn {
+  fs::path model, corpus;
+};
+BuiltIn find_built_in() {
+  const char* chosen = std::getenv("ISOGLOSS_DATA");
+  for (const fs::path& share : {fs::path(chosen ? chosen : ""), fs::path(ISOGLOSS_SHARE_DIR)}) {
+    if (!share.empty() && fs::exists(share / "parallel")) {
+      return {share / "polyglot-12", builtin_corpus_directory(share)};
+    }
+  }
+  const fs::path source(ISOGLOSS_SOURCE_DIR);
+  return {source / "models" / "polyglot-12", builtin_corpus_directory(source / "data")};
+}
+
+SeedFamily parse_seed_family(const std::string& name) {
+  if (name == "A") return SeedFamily::kA;
+  if (name == "B") return SeedFamily::kB;
+  if (name == "C") return SeedFamily::kC;
+  fail(ErrorCode::kBadArgument, "--seed-family {}: expected A, B or C", name);
+}
+
+// The parts of one audit, in order of construction; runs point into them, so lists hold them still.
+struct AuditInputs {
+  std::unique_ptr<Model> reference;
+  Assignment reference_assignment;
+  std::list<Model> candidates;
+  std::list<Assignment> assignments;
+  std::vector<AuditRun> runs;
+};
+
+void add_scheme_runs(const AuditArguments& arguments, AuditInputs& inputs) {
+  AssignmentRequest request;
+  request.include = arguments.include;
+  request.seed_family = parse_seed_family(arguments.seed_family);
+  const size_t equals = arguments.protect.find('=');
+  request.protect = arguments.protect.substr(0, equals);
+  if (equals != std::string::npos) {
+    request.protect_scheme = parse_scheme(arguments.protect.substr(equals + 1));
+  }
+  for (const auto& name : arguments.schemes) {
+    request.scheme = parse_scheme(name);
+    if (request.scheme.kind == SchemeKind::kSeed) request.include.clear();
+    inputs.assignments.push_back(assign(*inputs.reference, request));
+    request.include = arguments.include;
+    AuditRun run{to_string(request.scheme), to_string(request.scheme), arguments.protect,
+                 {inputs.reference.get(), &inputs.assignments.back()}};
+    if (!run.protect.empty()) run.name += "+" + run.protect;
+    inputs.runs.push_back(std::move(run));
+  }
+}
+
+void add_candidate_runs(const AuditArguments& arguments, AuditInputs& inputs) {
+  for (const auto& path : arguments.candidates) {
+    inputs.candidates.push_back(read_model(path));
+    check_same_model(*inputs.reference, inputs.candidates.back());
+    inputs.assignments.push_back(unchanged(inputs.candidates.back()));
+    inputs.runs.push_back({fs::path(path).filename().string(), "candidate", "",
+                           {&inputs.candidates.back(), &inputs.assignments.back()}});
+  }
+}
+
+std::unique_ptr<AuditInputs> read_inputs(const AuditArguments& arguments, const BuiltIn& built_in) {
+  auto inputs = std::make_unique<AuditInputs>();
+  const fs::path path = arguments.model.empty() ? built_in.model : fs::path(arguments.model);
+  inputs->reference = std::make_unique<Model>(read_model(path));
+  inputs->reference_assignment = unchanged(*inputs->reference);
+  add_candidate_runs(arguments, *inputs);
+  add_scheme_runs(arguments, *inputs);
+  return inputs;
+}
+
+TokenizedCorpus read_and_tokenize(const AuditArguments& arguments, const BuiltIn& built_in,
+                                  const Model& model) {
+  const bool builtin = arguments.corpus == "builtin";
+  CorpusOptions options;
+  options.languages = arguments.languages;
+  options.parallel = !arguments.not_parallel && arguments.window == 0;
+  options.max_units = arguments.max_units;
+  Corpus corpus = read_corpus(builtin ? built_in.corpus : fs::path(arguments.corpus), options);
+  corpus.name = arguments.corpus;
+  const Tokenizer tokenizer(model.vocabulary(), model.path().string());
+  const size_t context = model.config().context_length;
+  if (arguments.window == 0) return tokenize(corpus, tokenizer, context);
+  if (arguments.window > context) {
+    fail(ErrorCode::kBadArgument, "--window {}: the model's context holds {} tokens",
+         arguments.window, context);
+  }
+  return tokenize_windows(corpus, tokenizer, arguments.window);
+}
+
+// Memory for decoded weights, hidden states and logits: what the user allows, else a share of what
+// is free.
+void divide_memory(uint64_t memory, EngineOptions& engine, AuditOptions& audit) {
+  constexpr double kShareOfFree = 0.6;
+  constexpr uint64_t kUnknown = 4ULL << 30;
+  if (memory == 0) {
+    const uint64_t available = available_memory();
+    memory = available == 0 ? kUnknown
+                            : static_cast<uint64_t>(kShareOfFree * static_cast<double>(available));
+  }
+  engine.weight_memory = memory / 2;
+  audit.hidden_memory = std::min(audit.hidden_memory, memory / 4);
+  audit.logit_memory = std::min(audit.logit_memory, memory / 8);
+}
+
+AuditReport::ModelFacts model_facts(const Model& model) {
+  AuditReport::ModelFacts facts;
+  facts.path = model.path().string();
+  facts.name = model.config().name;
+  facts.family = get_family_info(model.config().family).gguf_name;
+  facts.layers = model.config().layers;
+  for (const auto& tensor : model.tensors()) facts.parameters += tensor.count();
+  const ModelSize size = assigned_size(model, unchanged(model));
+  facts.size_bytes = size.size_bytes;
+  facts.bits_per_weight = size.bits_per_weight;
+  facts.quantized_blocks = model.quantized_blocks();
+  return facts;
+}
+
+AuditReport run_audit(const AuditArguments& arguments) {
+  const BuiltIn built_in = find_built_in();
+  const auto inputs = read_inputs(arguments, built_in);
+  const Model& model = *inputs->reference;
+  const TokenizedCorpus corpus = read_and_tokenize(arguments, built_in, model);
+  Device device(arguments.device, arguments.threads);
+
+  EngineOptions engine_options;
+  engine_options.compute = parse_compute_type(arguments.compute);
+  AuditOptions options;
+  options.reference_language = arguments.reference_language;
+  options.draws = arguments.draws;
+  options.seed = arguments.seed;
+  divide_memory(arguments.memory, engine_options, options);
+  Engine engine(device, engine_options);
+
+  AuditReport report;
+  report.model = model_facts(model);
+  report.corpus = {corpus.name, corpus.parallel, arguments.window, {}};
+  for (const auto& language : corpus.languages) report.corpus.languages.push_back(language.code);
+  report.settings = {device.name(),    device.description(),  arguments.compute,
+                     device.threads(), arguments.seed_family, arguments.include};
+  ProgressLine line(arguments.quiet);
+  report.result = audit(engine, {&model, &inputs->reference_assignment}, inputs->runs, corpus,
+                        options, [&](std::string_view stage, double done) {
+                          line.update(stage, done);
+                        });
+  return report;
+}
+
+// "worst_kl>0.02": true when the number is past the limit.
+bool limit_is_missed(const AuditReport& report, const std::string& limit) {
+  static const std::regex kForm(R"(([a-z_]+)(>=?|<=?)([-+.0-9eE]+))");
+  std::smatch match;
+  if (!std::regex_match(limit, match, kForm)) {
+    fail(ErrorCode::kBadArgument, "--fail-if {}: expected NAME>NUMBER or NAME<NUMBER", limit);
+  }
+  const double value = summary_number(report, match[1].str());
+  const double bound = std::strtod(match[3].str().c_str(), nullptr);
+  const std::string sign = match[2].str();
+  if (sign == ">") return value > bound;
+  if (sign == ">=") return value >= bound;
+  return sign == "<" ? value < bound : value <= bound;
+}
+
+void write_outputs(const AuditArguments& arguments, const AuditReport& report) {
+  const bool on_stdout = arguments.json == "-" || arguments.csv == "-";
+  if (!arguments.json.empty()) write_result(arguments.json, to_json(report));
+  if (!arguments.csv.empty()) write_result(arguments.csv, to_csv(report));
+  if (!on_stdout) write_result("-", to_table(report, {arguments.metric, output_has_color()}));
+}
+
+Outcome list_names(const AuditArguments& arguments) {
+  std::string text;
+  if (arguments.list_schemes) {
+    for (const auto& name : scheme_names()) text += name + "\n";
+  } else {
+    for (const auto& language : known_languages()) {
+      text += fmt::format("{:<8} {:<9} {}\n", language.code, language.flores, language.name);
+    }
+  }
+  write_result("-", text);
+  return Outcome::kDone;
+}
+
+// Fails on what can be known to be wrong before hours of work.
+void check_early(const AuditArguments& arguments) {
+  const auto metrics = table_metrics();
+  if (std::ranges::find(metrics, arguments.metric) == metrics.end()) {
+    fail(ErrorCode::kBadArgument, "--metric {}: there are {}", arguments.metric,
+         fmt::join(metrics, ", "));
+  }
+  if (arguments.json == "-" && arguments.csv == "-") {
+    fail(ErrorCode::kBadArgument, "--json - and --csv -: one of them can go to standard output");
+  }
+  AuditReport empty;
+  empty.result.runs.emplace_back();
+  for (const auto& limit : arguments.fail_if) limit_is_missed(empty, limit);
+}
+
+Outcome run_command(AuditArguments arguments) {
+  if (arguments.list_schemes || arguments.list_languages) return list_names(arguments);
+  if (arguments.schemes.empty() && arguments.candidates.empty()) {
+    arguments.schemes = {"q8_0", "q4_k"};
+  }
+  check_early(arguments);
+  const AuditReport report = run_audit(arguments);
+  write_outputs(arguments, report);
+  bool missed = false;
+  for (const auto& limit : arguments.fail_if) {
+    if (!limit_is_missed(report, limit)) continue;
+    fmt::print(stderr, "isogloss: limit missed: {}\n", limit);
+    missed = true;
+  }
+  return missed ? Outcome::kThreshold : Outcome::kDone;
+}
+
+void add_inputs(CLI::App& command, AuditArguments& a) {
+  command.add_option("MODEL", a.model, "GGUF file or Hugging Face directory (default: polyglot-12)");
+  command.add_option("--candidate", a.candidates, "A quantized GGUF of the same model; repeatable")
+      ->allow_extra_args(false)->type_name("FILE");
+  command.add_option("--scheme", a.schemes,
+                     "How to quantize; repeatable (default: q8_0 q4_k; see --list-schemes)")
+      ->allow_extra_args(false)->type_name("S");
+  command.add_option("--protect", a.protect,
+                     "Units that stay as they are, or take a second scheme: L0+L11.mlp=q8_0")
+      ->type_name("UNITS[=S]");
+  command.add_option("--include", a.include,
+                     "Quantize also: embeddings, head, norms (not for seed schemes)")
+      ->delimiter(',')->allow_extra_args(false);
+  command.add_option("--seed-family", a.seed_family,
+                     "Parameters that seed schemes take: A, B or C, as in the published study")
+      ->capture_default_str();
+  command.add_option("--corpus", a.corpus, "builtin, a directory of <lang>.txt, or a .jsonl file")
+      ->capture_default_str();
+  command.add_option("--langs", a.languages, "Languages, as en,de,zh (default: all there are)")
+      ->delimiter(',')->allow_extra_args(false);
+  command.add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
+      ->capture_default_str();
+  command.add_flag("--not-parallel", a.not_parallel, "Lines of different languages are unrelated");
+  command.add_option("--max-units", a.max_units, "Use the first N units of each language");
+  command.add_option("--window", a.window,
+                     "Cut the text into windows of N tokens and score the second half of each, as "
+                     "llama-perplexity does");
+}
+
+void add_outputs(CLI::App& command, AuditArguments& a) {
+  command.add_option("--metric", a.metric, "What the table shows")->capture_default_str();
+  command.add_option("--json", a.json, "Write JSON ('-': standard output)")->type_name("FILE");
+  command.add_option("--csv", a.csv, "Write CSV ('-': standard output)")->type_name("FILE");
+  command.add_option("--fail-if", a.fail_if, "Exit with 3 if so: worst_kl>0.02; repeatable")
+      ->allow_extra_args(false)->type_name("LIMIT");
+  command.add_option("--device", a.device, "Where to compute")->capture_default_str();
+  command.add_option("--compute", a.compute, "Precision of products: f32 or bf16")
+      ->capture_default_str();
+  command.add_option("--threads", a.threads, "Threads (default: one a core)");
+  command.add_option("--memory", a.memory, "Memory to use, as 4GB (default: 60 % of what is free)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))->type_name("SIZE");
+  command.add_option("--seed", a.seed, "Seed of the bootstrap")->capture_default_str();
+  command.add_option("--draws", a.draws, "Bootstrap draws")->capture_default_str()
+      ->check(CLI::Range(100, 10'000'000));
+  command.add_flag("--quiet", a.quiet, "No progress");
+  command.add_flag("--list-schemes", a.list_schemes, "List the schemes and stop");
+  command.add_flag("--list-languages", a.list_languages, "List the languages and stop");
+}
+
+}  // namespace
+
+void add_audit_command(CLI::App& app, Outcome& outcome) {
+  auto arguments = std::make_shared<AuditArguments>();
+  CLI::App* command =
+      app.add_subcommand("audit", "Measure what quantization costs each language");
+  add_inputs(*command, *arguments);
+  add_outputs(*command, *arguments);
+  command->callback([arguments, &outcome] { outcome = run_command(*arguments); });
+}
+
+}  // namespace isogloss

@@ -1,0 +1,58 @@
+#include "tool/terminal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "isogloss/base/error.h"
+#include "isogloss/base/file.h"
+
+namespace isogloss {
+namespace {
+
+constexpr std::string_view kEraseLine = "\r\x1b[K";
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<long>(seconds + 0.5);
+  if (whole < 60) return fmt::format("{} s", whole);
+  if (whole < 3600) return fmt::format("{} min {:02} s", whole / 60, whole % 60);
+  return fmt::format("{} h {:02} min", whole / 3600, whole / 60 % 60);
+}
+
+}  // namespace
+
+bool output_has_color() {
+  const char* no_color = std::getenv("NO_COLOR");
+  return isatty(STDOUT_FILENO) == 1 && (!no_color || *no_color == '\0');
+}
+
+ProgressLine::ProgressLine(bool quiet) : shown_(!quiet && isatty(STDERR_FILENO) == 1) {}
+
+ProgressLine::~ProgressLine() {
+  if (shown_) fmt::print(stderr, "{}", kEraseLine);
+}
+
+void ProgressLine::update(std::string_view stage, double done) {
+  constexpr auto kInterval = std::chrono::milliseconds(200);
+  const auto now = Clock::now();
+  if (!shown_ || now - last_ < kInterval) return;
+  last_ = now;
+  const double elapsed = std::chrono::duration<double>(now - start_).count();
+  const double left = done > 0 ? elapsed * (1 - done) / done : 0;
+  fmt::print(stderr, "{}{:3.0f} %  {} left  {}", kEraseLine, 100 * done, duration(left), stage);
+  std::fflush(stderr);
+}
+
+void write_result(const std::string& path, std::string_view content) {
+  if (path != "-") {
+    write_file(path, content);
+    return;
+  }
+  const bool written = std::fwrite(content.data(), 1, content.size(), stdout) == content.size() &&
+                       std::fflush(stdout) == 0;
+  if (!written) fail(ErrorCode::kIo, "standard output: cannot write");
+}
+
+}  // namespace isogloss

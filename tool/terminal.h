@@ -1,0 +1,34 @@
+// What the program shows while it works, and where results go.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+namespace isogloss {
+
+// True when results may be coloured: standard output is a terminal and NO_COLOR is not set.
+bool output_has_color();
+
+// One line on standard error that is overwritten: stage, percent, time left. Silent when standard
+// error is no terminal.
+class ProgressLine {
+ public:
+  explicit ProgressLine(bool quiet);
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  void update(std::string_view stage, double done);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool shown_;
+  Clock::time_point start_ = Clock::now();
+  Clock::time_point last_ = start_;
+};
+
+// Writes to standard output where `path` is "-", else to the file. Throws Error(kIo).
+void write_result(const std::string& path, std::string_view content);
+
+}  // namespace isogloss
