@@ -8,6 +8,8 @@ namespace isogloss {
 // SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators"): 64 bits of
 // state, every seed a good one.
 class Random {
+  __extension__ typedef unsigned __int128 Wide;
+
  public:
   explicit Random(uint64_t seed) : state_(seed) {}
 
@@ -21,7 +23,6 @@ class Random {
   // Uniform in [0, bound), without bias (Lemire 2019, "Fast random integer generation in an
   // interval"). `bound` is at least 1.
   uint64_t below(uint64_t bound) {
-    using Wide = unsigned __int128;
     Wide product = static_cast<Wide>(next()) * bound;
     if (static_cast<uint64_t>(product) < bound) {
       const uint64_t threshold = (0 - bound) % bound;

@@ -2,15 +2,16 @@
 
 Usage: python3 make_statistics.py        (needs numpy and scipy; a few seconds)
 
-The C++ test reads the JSON only. Columns are named by their order in each statistic below.
+The columns of a data set are the arguments of its statistic below, in their order.
 """
 
-import json
-import pathlib
+import platform
 
 import numpy as np
 import scipy
 from scipy.stats import bootstrap
+
+from reference_json import HERE, write_json
 
 RESAMPLES = 200_000
 BATCH = 10_000
@@ -121,16 +122,18 @@ def unit_counts(seed, units, draws):
 
 def main():
     content = {
-        "made_by": "make_statistics.py",
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
+        "made_by": "tests/reference/make_statistics.py",
+        "versions": {
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "scipy": scipy.__version__,
+        },
         "resamples": RESAMPLES,
         "confidence": 0.95,
         "data_sets": [reference(*data_set) for data_set in data_sets()],
         "unit_counts": unit_counts(seed=1234567, units=11, draws=5),
     }
-    path = pathlib.Path(__file__).with_name("statistics.json")
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(HERE / "statistics.json", content)
 
 
 if __name__ == "__main__":

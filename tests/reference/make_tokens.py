@@ -1,4 +1,4 @@
-"""Makes tokens_MODEL.json: what Hugging Face's tokenizers make of the parallel text and of odd strings.
+"""Makes tokens_MODEL.json: what Hugging Face's tokenizers make of parallel text and of odd strings.
 
 Run from the repository root, with transformers, tokenizers and gguf installed:
 
@@ -7,9 +7,9 @@ Run from the repository root, with transformers, tokenizers and gguf installed:
 It reads data/parallel, models/polyglot-12, models/smollm2-135m.gguf and models/gemma-3-270m.gguf.
 
 Layout of a file:
-  languages  of each: `tokens`, the number of tokens of each line; `fnv1a64`, of each line the 64-bit
-             FNV-1a hash, in hexadecimal, of its token ids as little-endian int32; `first`, the ids of
-             the first lines in full.
+  languages  of each: `tokens`, the number of tokens of each line; `fnv1a64`, of each line the
+             64-bit FNV-1a hash, in hexadecimal, of its token ids as little-endian int32; `first`,
+             the ids of the first four lines in full.
   nasty      strings on which Hugging Face and llama.cpp agree: name, text, ids.
   nasty_differs
              strings on which llama.cpp gives other ids: name, text, Hugging Face's ids, the reason.
@@ -36,7 +36,8 @@ NASTY = {
     "empty": "",
     "one space": " ",
     "emoji with joiners": "👩\u200d👩\u200d👧\u200d👦 👨🏽\u200d🚀 🏳\ufe0f\u200d🌈 ❤\ufe0f 🇩🇪🇮🇱 ok",
-    "combining marks": "Zoe\u0308, e\u0301tude, nai\u0308ve, Vi\u00ea\u0323t, क्षि, กำ, שָׁלוֹם, a\u0301\u0302\u0303\u0304",
+    "combining marks": "Zoe\u0308, e\u0301tude, nai\u0308ve, Vi\u00ea\u0323t, "
+    "a\u0301\u0302\u0303\u0304, क्षि, กำ, שָׁלוֹם",
     "right to left with digits": "המחיר 1,234.50 ₪ עד 31/12/2024, والسعر ١٢٣٫٤٥ أو 678 (ABC) اليوم",
     "direction marks": "abc \u200fאבג\u200e def \u202bدهـ\u202c \u2067x\u2069",
     "line ends of Windows": "one\r\ntwo\r\n\r\n  three\r\nfour\r",
@@ -56,10 +57,23 @@ NASTY = {
     "forty spaces": "a" + " " * 40 + "b",
     "forty newlines": "a" + "\n" * 40 + "b",
     "lower blocks": "a\u2581b \u2581\u2581c",
+    "group separator": "x \x1d-1 y",
 }
 
 # By model and name: why llama.cpp gives other ids.
-DIFFERS = {"polyglot-12": {}, "smollm2-135m": {}, "gemma-3-270m": {}}
+DIFFERS = {
+    "polyglot-12": {},
+    "smollm2-135m": {
+        "group separator": "0x1d is no token of the vocabulary and both drop it; Hugging Face "
+        "before merging, so that its neighbours merge with each other, llama.cpp after",
+    },
+    "gemma-3-270m": {
+        "forty spaces": "no token has more than 31 spaces; llama.cpp takes the longest that fits, "
+        "from the left (31 + 9), Hugging Face merges pairs (16 + 24)",
+        "lower blocks": "Hugging Face writes a space as U+2581 before merging, so that a U+2581 of "
+        "the text joins runs of spaces; llama.cpp stores those runs with true spaces",
+    },
+}
 
 
 def fnv1a64(ids):
@@ -115,13 +129,12 @@ def describe_language(encode, language):
 
 def describe(model, encode):
     differs = DIFFERS[model]
-    nasty = {name: {"name": name, "text": text, "ids": encode(text)} for name, text in NASTY.items()}
+    languages = sorted(path.stem for path in PARALLEL.glob("*.txt"))
+    nasty = {key: {"name": key, "text": text, "ids": encode(text)} for key, text in NASTY.items()}
     return {
         "model": model,
         "versions": versions(),
-        "languages": {
-            path.stem: describe_language(encode, path.stem) for path in sorted(PARALLEL.glob("*.txt"))
-        },
+        "languages": {language: describe_language(encode, language) for language in languages},
         "nasty": [entry for name, entry in nasty.items() if name not in differs],
         "nasty_differs": [nasty[name] | {"reason": reason} for name, reason in differs.items()],
     }

@@ -1,0 +1,109 @@
+// libllama as the independent implementation: its logits for a token sequence, in F32.
+#pragma once
+
+#include <ggml.h>
+#include <gguf.h>
+#include <gtest/gtest.h>
+#include <llama.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "isogloss/model/model.h"
+
+namespace isogloss {
+
+class LlamaRunner {
+ public:
+  explicit LlamaRunner(const std::filesystem::path& path) {
+    llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
+    llama_model_params params = llama_model_default_params();
+    params.n_gpu_layers = 0;
+    model_.reset(llama_model_load_from_file(path.c_str(), params));
+  }
+
+  // Row-major [tokens][vocabulary]. Keys and values in F32 and no flash attention, so that nothing
+  // but the weights is rounded.
+  std::vector<float> logits(const std::vector<int32_t>& tokens) const {
+    llama_context_params params = llama_context_default_params();
+    params.n_ctx = static_cast<uint32_t>(tokens.size() + 8);
+    params.n_batch = params.n_ubatch = static_cast<uint32_t>(tokens.size());
+    params.type_k = params.type_v = GGML_TYPE_F32;
+    params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    params.n_threads = params.n_threads_batch = 2;
+    const std::unique_ptr<llama_context, decltype(&llama_free)> context(
+        llama_init_from_model(model_.get(), params), llama_free);
+    llama_batch batch = llama_batch_init(static_cast<int32_t>(tokens.size()), 0, 1);
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      batch.token[i] = tokens[i];
+      batch.pos[i] = static_cast<int32_t>(i);
+      batch.n_seq_id[i] = 1;
+      batch.seq_id[i][0] = 0;
+      batch.logits[i] = 1;
+    }
+    batch.n_tokens = static_cast<int32_t>(tokens.size());
+    const int status = llama_decode(context.get(), batch);
+    llama_batch_free(batch);
+    EXPECT_EQ(status, 0);
+    const size_t vocabulary =
+        static_cast<size_t>(llama_vocab_n_tokens(llama_model_get_vocab(model_.get())));
+    const float* all = llama_get_logits(context.get());
+    return {all, all + tokens.size() * vocabulary};
+  }
+
+  explicit operator bool() const { return model_ != nullptr; }
+
+ private:
+  struct Free {
+    void operator()(llama_model* model) const { llama_model_free(model); }
+  };
+  std::unique_ptr<llama_model, Free> model_;
+};
+
+// The same GGUF with every tensor stored as F32: what its numbers are, without the rounding of
+// activations that ggml's products over quantized weights add.
+inline void write_as_f32(const Model& model, const std::filesystem::path& target) {
+  const gguf_init_params read{/*no_alloc=*/true, /*ctx=*/nullptr};
+  gguf_context* source = gguf_init_from_file(model.path().c_str(), read);
+  gguf_context* copy = gguf_init_empty();
+  gguf_set_kv(copy, source);
+  const ggml_init_params memory{(model.tensors().size() + 1) * ggml_tensor_overhead(), nullptr, true};
+  ggml_context* context = ggml_init(memory);
+  std::vector<std::vector<float>> data;
+  for (const TensorView& view : model.tensors()) {
+    data.emplace_back(view.count());
+    decode(view, data.back());
+    ggml_tensor* tensor =
+        view.rows == 1 ? ggml_new_tensor_1d(context, GGML_TYPE_F32, static_cast<int64_t>(view.cols))
+                       : ggml_new_tensor_2d(context, GGML_TYPE_F32, static_cast<int64_t>(view.cols),
+                                            static_cast<int64_t>(view.rows));
+    ggml_set_name(tensor, view.name.c_str());
+    tensor->data = data.back().data();
+    gguf_add_tensor(copy, tensor);
+  }
+  gguf_write_to_file(copy, target.c_str(), /*only_meta=*/false);
+  ggml_free(context);
+  gguf_free(copy);
+  gguf_free(source);
+}
+
+// A directory of its own, removed at the end.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string name = (std::filesystem::temp_directory_path() / "isogloss-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace isogloss
