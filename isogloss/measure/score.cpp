@@ -54,7 +54,7 @@ Packing pack(const TokenizedCorpus& corpus, std::span<const SequenceId> slice,
 // Counts multiply-adds done, so that the time left is judged by work.
 class Meter {
  public:
-  Meter(double total, const Progress& progress) : total_(total), progress_(progress) {}
+  Meter(double total, Progress progress) : total_(total), progress_(std::move(progress)) {}
   void add(std::string_view stage, double work) {
     done_ += work;
     if (progress_) progress_(stage, std::min(1.0, done_ / total_));
@@ -63,7 +63,7 @@ class Meter {
  private:
   double total_;
   double done_ = 0;
-  const Progress& progress_;
+  Progress progress_;
 };
 
 double block_work(const Model& model) {

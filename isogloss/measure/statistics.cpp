@@ -6,6 +6,7 @@
 #include <limits>
 #include <numbers>
 #include <numeric>
+#include <utility>
 
 #include "isogloss/base/error.h"
 #include "isogloss/measure/statistics_impl.h"

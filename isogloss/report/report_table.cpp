@@ -17,20 +17,33 @@ constexpr std::string_view kBold = "\x1b[1m";
 constexpr std::string_view kWorst = "\x1b[1;31m";
 constexpr std::string_view kPlain = "\x1b[0m";
 
-// Three significant digits, no exponent where people expect none.
+// Three significant digits, at most five places in front of the point.
 std::string short_number(double value) {
   const double size = std::abs(value);
   if (size == 0) return "0";
-  if (size < 1e-4 || size >= 1e5) return fmt::format("{:.1e}", value);
+  if (size < 1e-3 || size >= 1e5) return fmt::format("{:.1e}", value);
   if (size >= 99.95) return fmt::format("{:.0f}", value);
-  const int digits = std::clamp(2 - static_cast<int>(std::floor(std::log10(size))), 1, 5);
-  return fmt::format("{:.{}f}", value, digits);
+  const int digits = 2 - static_cast<int>(std::floor(std::log10(size)));
+  return fmt::format("{:.{}f}", value, std::min(digits, 4));
 }
 
-std::string cell(const Measured& measured) {
+std::string cell(const Measured& measured, double scale = 1) {
   if (!measured.estimate) return measured.status.substr(0, measured.status.find(':'));
   const Estimate& e = *measured.estimate;
-  return fmt::format("{} [{}, {}]", short_number(e.value), short_number(e.lo), short_number(e.hi));
+  return fmt::format("{} [{}, {}]", short_number(e.value / scale), short_number(e.lo / scale),
+                     short_number(e.hi / scale));
+}
+
+// The power of 1000 that brings the largest value of a column to at least 0.1, so that its numbers
+// need no leading zeros; 1 for a column of nothing.
+double column_scale(const std::vector<Measured>& column) {
+  double most = 0;
+  for (const auto& measured : column) {
+    if (measured.estimate) most = std::max(most, std::abs(measured.estimate->value));
+  }
+  double scale = 1;
+  while (most > 0 && most < 0.1 * scale && scale > 1e-9) scale /= 1000;
+  return scale;
 }
 
 std::string shortened(const std::string& text, size_t width) {
@@ -102,6 +115,12 @@ class Table {
     line(text);
   }
 
+  static double scale_of(const RunResult& run, Measured (*get)(const LanguageResult&)) {
+    std::vector<Measured> column;
+    for (const auto& language : run.languages) column.push_back(get(language));
+    return column_scale(column);
+  }
+
   void language_row(size_t index, std::span<const RunResult> runs) {
     std::string text =
         fmt::format("{:<{}}", runs.front().languages[index].code, kLabelWidth);
@@ -109,8 +128,9 @@ class Table {
       const LanguageResult& language = run.languages[index];
       const bool worst = run.languages.size() > 1 && language.code == run.worst_language;
       const std::string mark = worst ? "*" : "";
-      const std::string padded = fmt::format(
-          "{:>{}}", mark + shortened(cell(column_.get(language)), kCellWidth - 1), kCellWidth);
+      const std::string text_of_cell = cell(column_.get(language), scale_of(run, column_.get));
+      const std::string padded =
+          fmt::format("{:>{}}", mark + shortened(text_of_cell, kCellWidth - 2), kCellWidth);
       text += in_style(style_.color && worst, kWorst, padded);
     }
     line(text);
@@ -118,6 +138,10 @@ class Table {
 
   void block(std::span<const RunResult> runs) {
     row("", runs, [](const RunResult& run) { return run.name; });
+    row("", runs, [this](const RunResult& run) {
+      const double scale = scale_of(run, column_.get);
+      return scale == 1 ? std::string() : fmt::format("x {:.0e}", scale);
+    });
     for (size_t l = 0; l < runs.front().languages.size(); ++l) language_row(l, runs);
     line(std::string(kLabelWidth + runs.size() * kCellWidth, '-'));
     row("size", runs, [](const RunResult& run) {
@@ -130,7 +154,9 @@ class Table {
       return fmt::format("{} in {:.0f} % of draws", run.worst_language,
                          100 * run.worst_language_frequency);
     });
-    row("gap", runs, [](const RunResult& run) { return cell(run.disparity.gap); });
+    row("gap", runs, [](const RunResult& run) {
+      return cell(run.disparity.gap, column_scale({run.disparity.gap}));
+    });
     row("seed's D", runs,
         [](const RunResult& run) { return cell(run.disparity.seed_disparity_mean); });
     line("");

@@ -1,0 +1,922 @@
+// Contract of isogloss/quantize/quantize.h.
+#include "isogloss/quantize/quantize.h"
+
+#include <ggml.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <numbers>
+#include <optional>
+#include <set>
+
+#include "isogloss/base/error.h"
+#include "isogloss/base/random.h"
+
+namespace isogloss {
+namespace {
+
+using Strings = std::vector<std::string>;
+using Numbers = std::vector<float>;
+
+// A scale is rounded to F16: 11 significant bits, half a unit off at most.
+constexpr double kF16Rounding = 0x1p-11;
+// Divisions and products of the codec itself, each rounded to float.
+constexpr double kFloatRounding = 0x1p-20;
+// The seed's scale is max|w| / m; of what it wrote itself, it is the same up to a float rounding.
+constexpr double kSeedRepeat = 0x1p-22;
+// s / sqrt(12) holds for numbers uniform within a step; how far Gaussian numbers at 4 bits and more
+// and 16,384 draws are from that.
+constexpr double kUniformNoise = 0.03;
+// Half-width of the bands of kGaussianError: the noise of 16,384 draws is below 1 %, a code or a
+// bit more or less is 20 % and more.
+constexpr double kBand = 0.03;
+
+constexpr size_t kRows = 16;
+constexpr size_t kCols = 1024;  // whole blocks of every type
+constexpr uint64_t kSeed = 3;
+
+// Root of the squared error over the squares, for kRows x kCols Gaussian numbers of seed kSeed.
+// Measured; in line with s / sqrt(12) where the steps are even (a test of its own), and falling
+// from one bit to the next by half, as theory has it.
+const std::map<std::string, double> kGaussianError = {
+    {"f16", 0.0002078},
+    {"bf16", 0.001655},
+    {"q8_0", 0.005398},
+    {"q6_k", 0.01777},
+    {"q5_1", 0.03825},
+    {"q5_0", 0.04291},
+    {"q5_k", 0.03678},
+    {"q4_1", 0.07883},
+    {"q4_0", 0.08648},
+    {"q4_k", 0.07199},
+    {"iq4_nl", 0.07646},
+    {"nvfp4", 0.09553},
+    {"iq4_xs", 0.077},
+    {"mxfp4", 0.1157},
+    {"q3_k", 0.1534},
+    {"iq3_s", 0.1658},
+    {"iq3_xxs", 0.214},
+    {"q2_k", 0.2991},
+    {"iq2_s", 0.2659},
+    {"q2_0", 0.7214},
+    {"tq2_0", 0.8103},
+    {"iq1_m", 0.5803},
+    {"tq1_0", 0.8103},
+    {"q1_0", 0.6005},
+    {"seed-int8", 0.00942},
+    {"seed-int4", 0.1697},
+    {"seed-int3", 0.3959},
+    {"seed-int2", 0.936},
+    {"rtn-int8-tensor", 0.009421},
+    {"rtn-int8-tensor-asym", 0.008824},
+    {"rtn-int8-channel", 0.008037},
+    {"rtn-int8-channel-asym", 0.007505},
+    {"rtn-int8-g128", 0.006495},
+    {"rtn-int8-g128-asym", 0.005948},
+    {"rtn-int8-g64", 0.005981},
+    {"rtn-int8-g64-asym", 0.005398},
+    {"rtn-int8-g32", 0.005395},
+    {"rtn-int8-g32-asym", 0.004771},
+    {"rtn-int4-tensor", 0.1696},
+    {"rtn-int4-tensor-asym", 0.1497},
+    {"rtn-int4-channel", 0.1461},
+    {"rtn-int4-channel-asym", 0.128},
+    {"rtn-int4-g128", 0.1184},
+    {"rtn-int4-g128-asym", 0.1013},
+    {"rtn-int4-g64", 0.1082},
+    {"rtn-int4-g64-asym", 0.09169},
+    {"rtn-int4-g32", 0.09713},
+    {"rtn-int4-g32-asym", 0.08142},
+    {"rtn-int3-tensor", 0.3959},
+    {"rtn-int3-tensor-asym", 0.3193},
+    {"rtn-int3-channel", 0.3393},
+    {"rtn-int3-channel-asym", 0.275},
+    {"rtn-int3-g128", 0.2749},
+    {"rtn-int3-g128-asym", 0.2171},
+    {"rtn-int3-g64", 0.2518},
+    {"rtn-int3-g64-asym", 0.1963},
+    {"rtn-int3-g32", 0.2274},
+    {"rtn-int3-g32-asym", 0.1743},
+    {"rtn-int2-tensor", 0.936},
+    {"rtn-int2-tensor-asym", 0.7238},
+    {"rtn-int2-channel", 0.8754},
+    {"rtn-int2-channel-asym", 0.6321},
+    {"rtn-int2-g128", 0.7694},
+    {"rtn-int2-g128-asym", 0.5069},
+    {"rtn-int2-g64", 0.7214},
+    {"rtn-int2-g64-asym", 0.4601},
+    {"rtn-int2-g32", 0.6622},
+    {"rtn-int2-g32-asym", 0.4096},
+};
+
+double gaussian(Random& random) {
+  const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
+  return radius * std::cos(2 * std::numbers::pi * random.uniform());
+}
+
+Numbers gaussian_numbers(size_t count, uint64_t seed = kSeed) {
+  Random random(seed);
+  Numbers numbers(count);
+  for (float& number : numbers) number = static_cast<float>(gaussian(random));
+  return numbers;
+}
+
+Numbers round_tripped(const std::string& scheme, Numbers numbers, size_t rows, size_t cols) {
+  round_trip(parse_scheme(scheme), numbers, rows, cols);
+  return numbers;
+}
+
+// As one row.
+Numbers round_tripped(const std::string& scheme, Numbers numbers) {
+  const size_t cols = numbers.size();
+  return round_tripped(scheme, std::move(numbers), 1, cols);
+}
+
+double square_sum(std::span<const float> numbers) {
+  double sum = 0;
+  for (const float number : numbers) sum += static_cast<double>(number) * number;
+  return sum;
+}
+
+double relative_error(const Numbers& before, const Numbers& after) {
+  double sum = 0;
+  for (size_t i = 0; i < before.size(); ++i) {
+    const double difference = static_cast<double>(before[i]) - after[i];
+    sum += difference * difference;
+  }
+  return std::sqrt(sum / square_sum(before));
+}
+
+std::vector<Scheme> schemes_of(SchemeKind kind) {
+  std::vector<Scheme> schemes;
+  for (const std::string& name : scheme_names()) {
+    const Scheme scheme = parse_scheme(name);
+    if (scheme.kind == kind) schemes.push_back(scheme);
+  }
+  return schemes;
+}
+
+// Runs of numbers that share a scale.
+size_t run_length(const Scheme& scheme, size_t rows, size_t cols) {
+  if (scheme.kind == SchemeKind::kSeed) return rows * cols;
+  if (scheme.granularity == Granularity::kTensor) return rows * cols;
+  return scheme.granularity == Granularity::kChannel ? cols : scheme.group_size;
+}
+
+void for_each_run(const Scheme& scheme, const Numbers& before, const Numbers& after,
+                  const std::function<void(std::span<const float>, std::span<const float>)>& see) {
+  const size_t length = run_length(scheme, kRows, kCols);
+  for (size_t start = 0; start < before.size(); start += length) {
+    see(std::span(before).subspan(start, length), std::span(after).subspan(start, length));
+  }
+}
+
+// The step between two codes, from the definition and in double.
+double exact_step(const Scheme& scheme, std::span<const float> run) {
+  const double low = std::min<double>(std::ranges::min(run), 0);
+  const double high = std::max<double>(std::ranges::max(run), 0);
+  const double codes = std::pow(2, scheme.bits);
+  if (scheme.asymmetric) return (high - low) / (codes - 1);
+  return std::max(high, -low) / (codes / 2 - 1);
+}
+
+// All but two of ggml's, whose encoders take seconds to set up in each process.
+Strings quick_scheme_names() {
+  Strings names = scheme_names();
+  std::erase(names, "iq1_m");
+  std::erase(names, "iq2_s");
+  return names;
+}
+
+struct Failure {
+  std::optional<ErrorCode> code;  // nothing: did not throw Error
+  std::string message;
+};
+
+Failure failure_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  }
+  return {std::nullopt, "(no error)"};
+}
+
+testing::AssertionResult says(const std::string& message, const Strings& parts) {
+  for (const std::string& part : parts) {
+    if (message.find(part) != std::string::npos) continue;
+    return testing::AssertionFailure() << "'" << part << "' is not in: " << message;
+  }
+  return testing::AssertionSuccess() << "said: " << message;
+}
+
+// ---- Names
+
+TEST(SchemeNames, ParseToWhatPrintsThem) {
+  std::set<std::string> seen;
+  for (const std::string& name : scheme_names()) {
+    EXPECT_EQ(to_string(parse_scheme(name)), name);
+    EXPECT_TRUE(seen.insert(name).second) << name << " is there twice";
+  }
+}
+
+TEST(SchemeNames, SayWhatTheSchemeIs) {
+  EXPECT_EQ(parse_scheme("none"), Scheme{});
+  EXPECT_EQ(parse_scheme("seed-int4"), (Scheme{.kind = SchemeKind::kSeed, .bits = 4}));
+  EXPECT_EQ(parse_scheme("rtn-int8-channel"),
+            (Scheme{.kind = SchemeKind::kRtn, .bits = 8, .granularity = Granularity::kChannel}));
+  EXPECT_EQ(parse_scheme("rtn-int2-tensor"), (Scheme{.kind = SchemeKind::kRtn, .bits = 2}));
+  EXPECT_EQ(parse_scheme("rtn-int3-g64-asym"), (Scheme{.kind = SchemeKind::kRtn,
+                                                       .bits = 3,
+                                                       .granularity = Granularity::kGroup,
+                                                       .group_size = 64,
+                                                       .asymmetric = true}));
+  EXPECT_EQ(parse_scheme("bf16"), (Scheme{.kind = SchemeKind::kGgml, .type = TensorType::kBf16}));
+  const auto q4_k = static_cast<TensorType>(GGML_TYPE_Q4_K);
+  EXPECT_EQ(parse_scheme("q4_k"), (Scheme{.kind = SchemeKind::kGgml, .type = q4_k}));
+}
+
+TEST(SchemeNames, AreTakenInAnyCase) {
+  EXPECT_EQ(parse_scheme("Q4_K"), parse_scheme("q4_k"));
+  EXPECT_EQ(parse_scheme("RTN-Int4-G128-Asym"), parse_scheme("rtn-int4-g128-asym"));
+  EXPECT_EQ(parse_scheme("None"), parse_scheme("none"));
+}
+
+TEST(SchemeNames, HoldEveryTypeThatEncodesWithoutAnImportanceMatrix) {
+  const Strings names = scheme_names();
+  const std::set<std::string> known(names.begin(), names.end());
+  for (const char* name :
+       {"f32",   "f16",   "bf16",  "q4_0",  "q4_1",  "q5_0",   "q5_1",  "q8_0",
+        "q2_k",  "q3_k",  "q4_k",  "q5_k",  "q6_k",  "iq1_m",  "iq2_s", "iq3_xxs",
+        "iq3_s", "tq1_0", "tq2_0", "mxfp4", "nvfp4", "iq4_nl", "iq4_xs"}) {
+    EXPECT_TRUE(known.contains(name)) << name;
+  }
+  for (const char* name : {"iq1_s", "iq2_xxs", "iq2_xs", "q8_1", "q8_k", "i8", "f64"}) {
+    EXPECT_FALSE(known.contains(name)) << name;
+  }
+}
+
+TEST(SchemeNames, RefuseWhatIsNoSchemeWithNearMatches) {
+  const std::map<std::string, Strings> refused = {
+      {"q4_k_m", {"unknown scheme 'q4_k_m'", "'q4_k'"}},
+      {"rtn-int4-g12", {"'rtn-int4-g128'", "'rtn-int4-g32'"}},
+      {"rtn-int5-g64", {"did you mean", "'rtn-int8-g64'"}},
+      {"rtn-int4", {"GRANULARITY is tensor, channel, g32, g64 or g128"}},
+      {"rtn-int4-g128-sym", {"'rtn-int4-g128-asym'"}},
+      {"seed-int5", {"'seed-int8'"}},
+      {"q8_k", {"unknown scheme", "q8_0"}},
+      {"", {"unknown scheme ''", "seed-intB"}},
+      {"q4_k ", {"'q4_k'"}},
+  };
+  for (const auto& [name, parts] : refused) {
+    const Failure failure = failure_of([&] { parse_scheme(name); });
+    EXPECT_EQ(failure.code, ErrorCode::kBadArgument) << name;
+    EXPECT_TRUE(says(failure.message, parts));
+  }
+}
+
+TEST(SchemeNames, RefuseTypesThatNeedAnImportanceMatrixByThatReason) {
+  for (const char* name : {"iq1_s", "iq2_xxs", "IQ2_XS"}) {
+    const Failure failure = failure_of([&] { parse_scheme(name); });
+    EXPECT_EQ(failure.code, ErrorCode::kBadArgument) << name;
+    EXPECT_TRUE(says(failure.message, {name, "importance matrix"}));
+  }
+}
+
+// ---- What fits a row
+
+struct FittingCase {
+  const char* wanted;
+  size_t cols;
+  const char* used;
+};
+
+void expect_fits(const std::vector<FittingCase>& cases) {
+  for (const auto& [wanted, cols, used] : cases) {
+    EXPECT_EQ(to_string(fitting_scheme(parse_scheme(wanted), cols)), used)
+        << wanted << " in rows of " << cols;
+  }
+}
+
+TEST(FittingScheme, IsTheSchemeItselfWhereItFits) {
+  for (const std::string& name : scheme_names()) {
+    const Scheme scheme = parse_scheme(name);
+    EXPECT_EQ(fitting_scheme(scheme, kCols), scheme) << name;
+  }
+  expect_fits({{"q4_0", 96, "q4_0"}, {"q4_k", 256, "q4_k"}, {"f16", 1, "f16"}, {"f32", 7, "f32"}});
+}
+
+// The table of llama-quantize (llama.cpp, src/llama-quant.cpp, tensor_type_fallback).
+TEST(FittingScheme, FallsBackAsLlamaQuantizeDoes) {
+  expect_fits({{"q2_k", 640, "q4_0"},
+               {"q3_k", 640, "q4_0"},
+               {"q4_k", 640, "q5_0"},
+               {"q5_k", 640, "q5_1"},
+               {"q6_k", 640, "q8_0"},
+               {"tq1_0", 640, "q4_0"},
+               {"tq2_0", 640, "q4_0"},
+               {"q2_0", 96, "q4_0"},
+               {"iq1_m", 640, "iq4_nl"},
+               {"iq2_s", 640, "iq4_nl"},
+               {"iq3_s", 640, "iq4_nl"},
+               {"iq3_xxs", 640, "iq4_nl"},
+               {"iq4_xs", 640, "iq4_nl"},
+               {"q4_k", 576, "q5_0"},
+               {"q4_k", 32, "q5_0"}});
+}
+
+TEST(FittingScheme, IsF16WhereNoBlocksFit) {
+  for (const Scheme& scheme : schemes_of(SchemeKind::kGgml)) {
+    const TensorTypeInfo info = get_tensor_type_info(scheme.type);
+    const std::string expected = info.quantized ? "f16" : info.name;
+    EXPECT_EQ(to_string(fitting_scheme(scheme, 100)), expected) << info.name;
+  }
+  expect_fits({{"q1_0", 576, "f16"}, {"nvfp4", 96, "f16"}});
+}
+
+TEST(FittingScheme, ShrinksGroupsAndThenTakesAChannel) {
+  expect_fits({{"rtn-int4-g128", 640, "rtn-int4-g128"},
+               {"rtn-int4-g128", 576, "rtn-int4-g64"},
+               {"rtn-int4-g128-asym", 96, "rtn-int4-g32-asym"},
+               {"rtn-int3-g64", 96, "rtn-int3-g32"},
+               {"rtn-int3-g64-asym", 100, "rtn-int3-channel-asym"},
+               {"rtn-int8-g32", 16, "rtn-int8-channel"}});
+}
+
+TEST(FittingScheme, LeavesEverythingElseAlone) {
+  expect_fits({{"none", 7, "none"},
+               {"seed-int4", 7, "seed-int4"},
+               {"rtn-int8-tensor", 7, "rtn-int8-tensor"},
+               {"rtn-int4-channel-asym", 7, "rtn-int4-channel-asym"}});
+}
+
+// ---- Bytes
+
+TEST(StoredBytes, OfGgmlTypesAreWholeBlocks) {
+  EXPECT_EQ(stored_bytes(parse_scheme("q4_0"), 2, 64), 2 * 2 * 18U);
+  EXPECT_EQ(stored_bytes(parse_scheme("q4_k"), 3, 512), 3 * 2 * 144U);
+  EXPECT_EQ(stored_bytes(parse_scheme("f16"), 3, 5), 30U);
+  for (const Scheme& scheme : schemes_of(SchemeKind::kGgml)) {
+    const size_t row_bytes = ggml_row_size(static_cast<ggml_type>(scheme.type), kCols);
+    EXPECT_EQ(stored_bytes(scheme, kRows, kCols), kRows * row_bytes) << to_string(scheme);
+  }
+}
+
+struct SizeCase {
+  const char* scheme;
+  size_t rows, cols;
+  uint64_t bytes;
+};
+
+TEST(StoredBytes, OfIntegerCodesCountScalesZeroPointsAndPadding) {
+  const SizeCase cases[] = {
+      {"rtn-int4-g128", 10, 256, 10 * (128 + 2 * 2)},
+      {"rtn-int4-g128-asym", 10, 256, 10 * (128 + 2 * 2 + 4)},  // 2 zero points of 4 bits: a word
+      {"rtn-int2-g32", 2, 1024, 2 * (256 + 32 * 2)},
+      {"rtn-int2-g32-asym", 2, 1024, 2 * (256 + 32 * 2 + 8)},  // 64 bits
+      {"rtn-int3-channel", 4, 100, 4 * (40 + 2)},              // 300 bits: 10 words
+      {"rtn-int3-channel-asym", 4, 100, 4 * (40 + 2 + 4)},
+      {"rtn-int8-tensor", 3, 5, 3 * 8 + 2},  // 40 bits: 2 words
+      {"rtn-int8-tensor-asym", 3, 5, 3 * 8 + 2 + 4},
+      {"seed-int4", 3, 5, 3 * 4 + 4},
+      {"seed-int8", 1, 256, 256 + 4},
+      {"seed-int2", 7, 17, 7 * 8 + 4},  // 34 bits
+      {"seed-int3", 2, 32, 2 * 12 + 4},
+  };
+  for (const auto& [scheme, rows, cols, bytes] : cases) {
+    EXPECT_EQ(stored_bytes(parse_scheme(scheme), rows, cols), bytes) << scheme;
+  }
+}
+
+// ---- The published study's arithmetic
+
+TEST(SeedScheme, RoundsTiesToEven) {
+  EXPECT_EQ(round_tripped("seed-int4", {7, 0.5F, 1.5F, 2.5F, -7, -0.5F, -1.5F, -2.5F, 3.49F, 0}),
+            (Numbers{7, 0, 2, 2, -7, 0, -2, -2, 3, 0}));
+  EXPECT_EQ(round_tripped("seed-int8", {127, 0.5F, 1.5F, 126.5F, -126.5F, -125.5F, 125.51F}),
+            (Numbers{127, 0, 2, 126, -126, -126, 126}));
+  EXPECT_EQ(round_tripped("seed-int3", {3, 2.5F, -2.5F, 0.5F, 1.5F, -1.49F}),
+            (Numbers{3, 2, -2, 0, 2, -1}));
+  EXPECT_EQ(round_tripped("seed-int2", {1, 0.5F, -0.5F, 0.51F, -0.51F, -1, 0.49F}),
+            (Numbers{1, 0, 0, 1, -1, -1, 0}));
+}
+
+// 1 / 7 rounds up to the float 0x1.24924ap-3; 0.5 divided by it is 3.4999998, so its code is 3,
+// where 0.5 * 7, or a division in double, would have made it 4.
+TEST(SeedScheme, DividesInFloat) {
+  const float scale = 0x1.24924ap-3F;
+  EXPECT_EQ(round_tripped("seed-int4", {1, 0.5F, -0.5F}), (Numbers{1, 3 * scale, -3 * scale}));
+}
+
+TEST(SeedScheme, SharesOneScaleInTheWholeTensor) {
+  EXPECT_EQ(round_tripped("seed-int4", {14, 2, 1, 3, 0.5F, 2.9F, -2, -14}, 2, 4),
+            (Numbers{14, 2, 0, 4, 0, 2, -2, -14}));
+}
+
+TEST(SeedScheme, UsesTheCodesFromMinusMToM) {
+  Random random(kSeed);
+  Numbers uniform(kRows * kCols);
+  for (float& number : uniform) number = static_cast<float>(2 * random.uniform() - 1);
+  const std::map<std::string, size_t> levels = {
+      {"seed-int2", 3}, {"seed-int3", 7}, {"seed-int4", 15}, {"seed-int8", 255}};
+  for (const auto& [name, count] : levels) {
+    const Numbers after = round_tripped(name, uniform, kRows, kCols);
+    EXPECT_EQ(std::set<float>(after.begin(), after.end()).size(), count) << name;
+  }
+}
+
+// ---- Round to nearest
+
+TEST(RtnScheme, SharesAScaleInATensorOrAChannel) {
+  const Numbers matrix = {7,  0.5F, 1.5F, 2.5F, -7,  3.4F, -3.6F, 0,
+                          14, 1,    3,    5,    -14, 6.8F, -7.2F, 0};
+  EXPECT_EQ(round_tripped("rtn-int4-channel", matrix, 2, 8),
+            (Numbers{7, 0, 2, 2, -7, 3, -4, 0, 14, 0, 4, 4, -14, 6, -8, 0}));
+  EXPECT_EQ(round_tripped("rtn-int4-tensor", matrix, 2, 8),
+            (Numbers{8, 0, 2, 2, -8, 4, -4, 0, 14, 0, 4, 4, -14, 6, -8, 0}));
+}
+
+TEST(RtnScheme, SharesAScaleInAGroupOfARow) {
+  const std::map<std::string, size_t> sizes = {
+      {"rtn-int4-g32", 32}, {"rtn-int4-g64", 64}, {"rtn-int4-g128", 128}};
+  for (const auto& [name, size] : sizes) {
+    Numbers matrix(4 * size, 2.9F);  // 2 rows of 2 groups
+    const float peaks[] = {7, 14, 28, 3.5F};
+    const float rounded[] = {3, 2, 4, 3};  // 2.9 in steps of 1, 2, 4 and 0.5
+    for (size_t group = 0; group < 4; ++group) matrix[group * size] = peaks[group];
+    const Numbers after = round_tripped(name, matrix, 2, 2 * size);
+    for (size_t i = 0; i < after.size(); ++i) {
+      const size_t group = i / size;
+      ASSERT_EQ(after[i], i % size == 0 ? peaks[group] : rounded[group]) << name << " at " << i;
+    }
+  }
+}
+
+// 1 / 7 lies between 1170 / 2^13 and 1171 / 2^13, nearer to the first.
+TEST(RtnScheme, RoundsItsScaleToF16) {
+  const float scale = 1170 * 0x1p-13F;
+  EXPECT_EQ(round_tripped("rtn-int4-channel", {1, -1, 0.5F}),
+            (Numbers{7 * scale, -7 * scale, 4 * scale}));
+  EXPECT_EQ(round_tripped("rtn-int3-channel-asym", {1, 0.5F}), (Numbers{7 * scale, 4 * scale}));
+}
+
+TEST(RtnScheme, RoundsBeforeItAddsTheZeroPoint) {
+  EXPECT_EQ(round_tripped("rtn-int4-channel-asym", {-1, 0, 14, 2.5F, 3.5F, -0.5F}),
+            (Numbers{-1, 0, 14, 2, 4, 0}));
+  EXPECT_EQ(round_tripped("rtn-int8-channel-asym", {-55, 200, 0.4F, 0.6F, -54.6F}),
+            (Numbers{-55, 200, 0, 1, -55}));
+  EXPECT_EQ(round_tripped("rtn-int2-channel-asym", {-1, 2, 0.6F, 0}), (Numbers{-1, 2, 1, 0}));
+}
+
+// The scale, 10 / 7 of the smallest F16, is rounded down to that, so all codes are in use.
+TEST(RtnScheme, ClampsSymmetricCodesToAllThatTheirBitsHold) {
+  const float smallest = 0x1p-24F;
+  EXPECT_EQ(round_tripped("rtn-int4-channel", {10 * smallest, -10 * smallest, 3 * smallest}),
+            (Numbers{7 * smallest, -8 * smallest, 3 * smallest}));
+}
+
+TEST(RtnScheme, KeepsZeroInTheRangeOfAsymmetricCodes) {
+  EXPECT_EQ(round_tripped("rtn-int4-channel-asym", {15, 7.2F, 14}), (Numbers{15, 7, 14}));
+  EXPECT_EQ(round_tripped("rtn-int4-channel-asym", {-15, -7.2F, -1}), (Numbers{-15, -7, -1}));
+}
+
+// Codes 0..15 and zero point 2: 13.5 would be code 16.
+TEST(RtnScheme, ClampsAsymmetricCodes) {
+  EXPECT_EQ(round_tripped("rtn-int4-channel-asym", {-1.5F, 13.5F, 0}), (Numbers{-2, 13, 0}));
+}
+
+TEST(RtnScheme, ErrsByHalfAStepAtMost) {
+  const Numbers before = gaussian_numbers(kRows * kCols);
+  for (const Scheme& scheme : schemes_of(SchemeKind::kRtn)) {
+    const Numbers after = round_tripped(to_string(scheme), before, kRows, kCols);
+    const double codes = std::pow(2, scheme.bits);
+    // Asymmetric codes are clamped at one end, after all of them have moved with the scale.
+    const double slack = (scheme.asymmetric ? codes : 0.5) * kF16Rounding + kFloatRounding * codes;
+    double worst = 0;
+    for_each_run(scheme, before, after, [&](auto run, auto rounded) {
+      const double step = exact_step(scheme, run);
+      for (size_t i = 0; i < run.size(); ++i) {
+        const double error = std::fabs(static_cast<double>(run[i]) - rounded[i]);
+        worst = std::max(worst, error / step);
+      }
+    });
+    EXPECT_LE(worst, 0.5 + slack) << to_string(scheme);
+    EXPECT_GE(worst, 0.49) << to_string(scheme) << " is too good to be true";
+  }
+}
+
+TEST(RtnScheme, ErrsAsUniformNoiseInAStepDoes) {
+  const Numbers before = gaussian_numbers(kRows * kCols);
+  for (const Scheme& scheme : schemes_of(SchemeKind::kRtn)) {
+    if (scheme.bits < 4) continue;
+    const Numbers after = round_tripped(to_string(scheme), before, kRows, kCols);
+    double noise = 0;
+    for_each_run(scheme, before, after, [&](auto run, auto) {
+      const double step = exact_step(scheme, run);
+      noise += static_cast<double>(run.size()) * step * step / 12;
+    });
+    const double expected = std::sqrt(noise / square_sum(before));
+    EXPECT_NEAR(relative_error(before, after) / expected, 1, kUniformNoise) << to_string(scheme);
+  }
+}
+
+TEST(RtnScheme, HasNoMoreLevelsThanCodes) {
+  const Numbers before = gaussian_numbers(kRows * kCols);
+  for (const Scheme& scheme : schemes_of(SchemeKind::kRtn)) {
+    const Numbers after = round_tripped(to_string(scheme), before, kRows, kCols);
+    const size_t codes = (size_t{1} << scheme.bits) - (scheme.asymmetric ? 0 : 1);
+    size_t most = 0;
+    for_each_run(scheme, before, after, [&](auto, auto rounded) {
+      most = std::max(most, std::set<float>(rounded.begin(), rounded.end()).size());
+    });
+    EXPECT_LE(most, codes) << to_string(scheme);
+    if (scheme.bits > 3) continue;  // too few numbers to meet every code
+    EXPECT_EQ(most, codes) << to_string(scheme);
+  }
+}
+
+// ---- All schemes
+
+TEST(RoundTrip, LeavesNumbersAsTheyAreForNoneAndF32) {
+  const Numbers before = gaussian_numbers(kRows * kCols);
+  EXPECT_EQ(round_tripped("none", before, kRows, kCols), before);
+  EXPECT_EQ(round_tripped("f32", before, kRows, kCols), before);
+}
+
+TEST(RoundTrip, ErrsOnGaussianNumbersAsMuchAsItShould) {
+  const Numbers before = gaussian_numbers(kRows * kCols);
+  for (const std::string& name : scheme_names()) {
+    if (name == "none" || name == "f32") continue;
+    ASSERT_TRUE(kGaussianError.contains(name)) << name;
+    const double error = relative_error(before, round_tripped(name, before, kRows, kCols));
+    EXPECT_NEAR(error / kGaussianError.at(name), 1, kBand) << name << " errs by " << error;
+  }
+}
+
+TEST(RoundTrip, IsGgmlsOwnEncoderAndDecoder) {
+  const Numbers before = gaussian_numbers(4 * kCols);
+  for (const std::string& name : quick_scheme_names()) {
+    const Scheme scheme = parse_scheme(name);
+    if (scheme.kind != SchemeKind::kGgml || scheme.type == TensorType::kF32) continue;
+    const auto type = static_cast<ggml_type>(scheme.type);
+    std::vector<std::byte> bytes(4 * ggml_row_size(type, kCols));
+    ggml_quantize_chunk(type, before.data(), bytes.data(), 0, 4, kCols, nullptr);
+    Numbers expected(before.size());
+    ggml_get_type_traits(type)->to_float(bytes.data(), expected.data(), 4 * kCols);
+    EXPECT_EQ(round_tripped(name, before, 4, kCols), expected) << name;
+  }
+}
+
+bool is_repeatable(const Scheme& scheme) {
+  static const std::set<std::string> kTypes = {"f32",  "f16",  "bf16", "q4_0",  "q4_1",  "q5_0",
+                                               "q5_1", "q8_0", "q1_0", "tq1_0", "tq2_0", "mxfp4"};
+  if (scheme.kind == SchemeKind::kGgml) return kTypes.contains(to_string(scheme));
+  return scheme.kind == SchemeKind::kRtn && !scheme.asymmetric;
+}
+
+// Where the extreme numbers of a run decode to the extreme codes, and the scale follows from them.
+TEST(RoundTrip, ChangesNothingTheSecondTime) {
+  for (const std::string& name : scheme_names()) {
+    const Scheme scheme = parse_scheme(name);
+    const bool is_seed = scheme.kind == SchemeKind::kSeed;
+    if (!is_repeatable(scheme) && !is_seed) continue;
+    const Numbers once = round_tripped(name, gaussian_numbers(kRows * kCols), kRows, kCols);
+    const Numbers twice = round_tripped(name, once, kRows, kCols);
+    EXPECT_LE(relative_error(once, twice), is_seed ? kSeedRepeat : 0.0) << name;
+  }
+}
+
+TEST(RoundTrip, KeepsZerosAndNeverMakesANumberThatIsNotFinite) {
+  for (const std::string& name : scheme_names()) {
+    const Numbers zeros(2 * kCols);
+    EXPECT_EQ(round_tripped(name, zeros, 2, kCols), zeros) << name;
+    for (const float size : {1e-45F, 1e-41F, 1e-9F, 3e-8F, 65504.0F}) {
+      Numbers matrix = gaussian_numbers(2 * kCols);
+      for (float& number : matrix) number = std::clamp(number / 5, -1.0F, 1.0F) * size;
+      for (const float number : round_tripped(name, matrix, 2, kCols)) {
+        ASSERT_TRUE(std::isfinite(number)) << name << " of numbers up to " << size;
+      }
+    }
+  }
+}
+
+TEST(RoundTrip, KeepsSingleZerosOfSchemesThatHaveACodeForThem) {
+  Numbers matrix = gaussian_numbers(4 * kCols);
+  for (size_t i = 0; i < matrix.size(); i += 3) matrix[i] = 0;
+  for (const SchemeKind kind : {SchemeKind::kSeed, SchemeKind::kRtn}) {
+    for (const Scheme& scheme : schemes_of(kind)) {
+      const Numbers after = round_tripped(to_string(scheme), matrix, 4, kCols);
+      for (size_t i = 0; i < matrix.size(); i += 3) ASSERT_EQ(after[i], 0) << to_string(scheme);
+    }
+  }
+}
+
+// 1e-9 / 7 is below half of the smallest F16; a float holds it.
+TEST(RoundTrip, MakesZerosOfAScaleThatIsZero) {
+  for (const char* name : {"rtn-int4-tensor", "rtn-int4-channel", "rtn-int4-channel-asym"}) {
+    EXPECT_EQ(round_tripped(name, {1e-9F, -1e-9F, 0}), (Numbers{0, 0, 0})) << name;
+  }
+  EXPECT_EQ(round_tripped("seed-int4", {1e-45F, -1e-45F, 0}), (Numbers{0, 0, 0}));
+  EXPECT_EQ(round_tripped("seed-int2", {1e-9F, -1e-9F, 0}), (Numbers{1e-9F, -1e-9F, 0}));
+}
+
+Failure failure_with(const std::string& scheme, float number) {
+  Numbers matrix(2 * kCols, 1);
+  matrix[kCols + 5] = number;
+  return failure_of([&] { round_tripped(scheme, matrix, 2, kCols); });
+}
+
+TEST(RoundTrip, RefusesNumbersBeyondItsScalesNamingTheirPlace) {
+  for (const std::string& name : quick_scheme_names()) {
+    const bool wide = name == "none" || name == "f32" || name == "bf16" || name.starts_with("seed");
+    const Failure failure = failure_with(name, -1e30F);
+    EXPECT_EQ(failure.code, wide ? std::nullopt : std::optional(ErrorCode::kNotFinite)) << name;
+    EXPECT_EQ(failure_with(name, -65504).code, std::nullopt) << name;
+    if (wide) continue;
+    EXPECT_TRUE(says(failure.message, {"-1e+30 at row 1, column 5", name, "65504"}));
+  }
+  EXPECT_EQ(failure_with("bf16", 0x1.fffffep127F).code, ErrorCode::kNotFinite);
+  EXPECT_EQ(failure_with("f32", 0x1.fffffep127F).code, std::nullopt);
+  for (const float number : {INFINITY, -INFINITY, NAN}) {
+    for (const char* name : {"f32", "bf16", "q8_0", "iq3_s", "seed-int4", "rtn-int4-tensor"}) {
+      EXPECT_EQ(failure_with(name, number).code, ErrorCode::kNotFinite) << name;
+    }
+  }
+}
+
+TEST(RoundTrip, MayBeSharedOutByRowsWhereTheyAreIndependent) {
+  Numbers matrix = gaussian_numbers(2 * kCols);
+  for (size_t i = 0; i < kCols; ++i) matrix[i] *= 10;
+  for (const std::string& name : quick_scheme_names()) {
+    const Numbers whole = round_tripped(name, matrix, 2, kCols);
+    Numbers rows = matrix;
+    round_trip(parse_scheme(name), std::span(rows).first(kCols), 1, kCols);
+    round_trip(parse_scheme(name), std::span(rows).last(kCols), 1, kCols);
+    EXPECT_EQ(rows_are_independent(parse_scheme(name)), rows == whole) << name;
+  }
+}
+
+TEST(RoundTripDeathTest, StopsAtASchemeThatDoesNotFit) {
+  EXPECT_DEATH(round_tripped("q4_k", Numbers(640)), "fitting_scheme");
+  EXPECT_DEATH(round_tripped("rtn-int4-g64", Numbers(96)), "fitting_scheme");
+  EXPECT_EQ(round_tripped("q4_k", Numbers(256)), Numbers(256));
+}
+
+// ---- Assignments
+
+const Model& polyglot() {
+  static const Model kModel = read_model(ISOGLOSS_SOURCE_DIR "/models/polyglot-12");
+  return kModel;
+}
+
+constexpr size_t kLayers = 12;
+constexpr uint64_t kFileBytes = 27606016;  // tensor data of polyglot-12, F16
+constexpr uint64_t kParameters = kFileBytes / 2;
+constexpr uint64_t kLayerMatrix = 256 * 768 + 256 * 256 + 2 * 256 * 1024;  // numbers
+
+using NameTest = std::function<bool(const std::string&)>;
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+// Of the names that Hugging Face gives.
+void expect_schemes(const Model& model, const Assignment& assignment,
+                    const std::function<std::string(const std::string&)>& expected) {
+  ASSERT_EQ(assignment.schemes.size(), model.tensors().size());
+  for (size_t i = 0; i < model.tensors().size(); ++i) {
+    const std::string& name = model.tensors()[i].hf_name;
+    EXPECT_EQ(to_string(assignment.schemes[i]), expected(name)) << name;
+  }
+}
+
+std::string scheme_if(bool condition, const std::string& scheme) {
+  return condition ? scheme : "none";
+}
+
+bool is_block_matrix(const std::string& name) {
+  return name.starts_with("h.") && has(name, ".c_") && name.ends_with(".weight");
+}
+
+size_t count_taken(const Assignment& assignment) {
+  const auto none = std::ranges::count(assignment.schemes, Scheme{});
+  return assignment.schemes.size() - static_cast<size_t>(none);
+}
+
+AssignmentRequest request_for(const std::string& scheme, Strings include = {}) {
+  return {.scheme = parse_scheme(scheme), .include = std::move(include)};
+}
+
+AssignmentRequest seed_request(SeedFamily family) {
+  return {.scheme = parse_scheme("seed-int4"), .seed_family = family};
+}
+
+TEST(Assign, GivesTheSchemeToTheWeightMatricesOfTheBlocks) {
+  const Assignment assignment = assign(polyglot(), request_for("q4_k"));
+  expect_schemes(polyglot(), assignment,
+                 [](const auto& name) { return scheme_if(is_block_matrix(name), "q4_k"); });
+  EXPECT_EQ(count_taken(assignment), kLayers * 4);
+  EXPECT_TRUE(assignment.fallbacks.empty());
+}
+
+TEST(Assign, IncludesEmbeddingsHeadAndNorms) {
+  const std::map<std::string, NameTest> groups = {
+      {"embeddings", [](auto& name) { return name == "wte.weight" || name == "wpe.weight"; }},
+      {"head", [](auto& name) { return name == "wte.weight"; }},  // tied
+      {"norms", [](auto& name) { return has(name, "ln_") && name.ends_with(".weight"); }}};
+  for (const auto& [group, is_in] : groups) {
+    const Assignment assignment = assign(polyglot(), request_for("q8_0", {group}));
+    expect_schemes(polyglot(), assignment, [&](const auto& name) {
+      return scheme_if(is_block_matrix(name) || is_in(name), "q8_0");
+    });
+  }
+  const Assignment all = assign(polyglot(), request_for("q8_0", {"norms", "embeddings", "head"}));
+  EXPECT_EQ(count_taken(all), kLayers * (4 + 2) + 1 + 2);
+}
+
+TEST(Assign, RefusesAGroupItDoesNotKnow) {
+  for (const char* group : {"biases", "embedings", "L0", ""}) {
+    const Failure failure = failure_of([&] { assign(polyglot(), request_for("q8_0", {group})); });
+    EXPECT_EQ(failure.code, ErrorCode::kBadArgument);
+    EXPECT_TRUE(says(failure.message, {group, "embeddings, head, norms"}));
+  }
+  const Failure near = failure_of([] { assign(polyglot(), request_for("q8_0", {"embedings"})); });
+  EXPECT_TRUE(says(near.message, {"did you mean 'embeddings'"}));
+}
+
+TEST(Assign, TakesTheParametersOfTheStudysFamilies) {
+  const std::map<SeedFamily, NameTest> families = {
+      {SeedFamily::kA, [](auto& name) { return has(name, "weight"); }},
+      {SeedFamily::kB, [](auto& name) { return has(name, "weight") && !has(name, "ln_f"); }},
+      {SeedFamily::kC, [](auto&) { return true; }}};
+  const std::map<SeedFamily, size_t> counts = {
+      {SeedFamily::kA, kLayers * 6 + 3},  // six weights a block, wte, wpe and ln_f
+      {SeedFamily::kB, kLayers * 6 + 2},
+      {SeedFamily::kC, kLayers * 12 + 4}};
+  for (const auto& [family, is_in] : families) {
+    const Assignment assignment = assign(polyglot(), seed_request(family));
+    expect_schemes(polyglot(), assignment,
+                   [&](const auto& name) { return scheme_if(is_in(name), "seed-int4"); });
+    EXPECT_EQ(count_taken(assignment), counts.at(family));
+  }
+}
+
+TEST(Assign, LetsTheFamilyAloneDecideForSeedSchemes) {
+  AssignmentRequest request = seed_request(SeedFamily::kA);
+  request.include = {"norms"};
+  const Failure failure = failure_of([&] { assign(polyglot(), request); });
+  EXPECT_EQ(failure.code, ErrorCode::kBadArgument);
+  EXPECT_TRUE(says(failure.message, {"seed-int4", "'norms'", "--seed-family"}));
+  request.include.clear();
+  EXPECT_EQ(count_taken(assign(polyglot(), request)), kLayers * 6 + 3);
+}
+
+TEST(Assign, GivesProtectedTensorsTheOtherScheme) {
+  AssignmentRequest request = request_for("q4_k");
+  request.protect = "L0+L11.mlp";
+  const auto is_protected = [](const std::string& name) {
+    return name.starts_with("h.0.") || name.starts_with("h.11.mlp");
+  };
+  for (const std::string other : {"none", "q8_0"}) {
+    request.protect_scheme = parse_scheme(other);
+    expect_schemes(polyglot(), assign(polyglot(), request), [&](const auto& name) -> std::string {
+      if (!is_block_matrix(name)) return "none";
+      return is_protected(name) ? other : "q4_k";
+    });
+  }
+}
+
+TEST(Assign, DoesNotQuantizeByProtection) {
+  AssignmentRequest request = seed_request(SeedFamily::kB);
+  request.protect = "L0";
+  request.protect_scheme = parse_scheme("seed-int8");
+  expect_schemes(polyglot(), assign(polyglot(), request), [](const auto& name) -> std::string {
+    if (!has(name, "weight") || has(name, "ln_f")) return "none";
+    return name.starts_with("h.0.") ? "seed-int8" : "seed-int4";
+  });
+  request = request_for("q4_k");
+  request.protect = "embeddings+head+norms+biases";
+  request.protect_scheme = parse_scheme("q8_0");
+  EXPECT_EQ(assign(polyglot(), request).schemes, assign(polyglot(), request_for("q4_k")).schemes);
+}
+
+TEST(Assign, RefusesToProtectWhatIsNotThere) {
+  AssignmentRequest request = request_for("q4_k");
+  request.protect = "L0+L12";
+  const Failure failure = failure_of([&] { assign(polyglot(), request); });
+  EXPECT_EQ(failure.code, ErrorCode::kBadArgument);
+  EXPECT_TRUE(says(failure.message, {"L12"}));
+  request.protect = "L0+L11";
+  EXPECT_EQ(count_taken(assign(polyglot(), request)), (kLayers - 2) * 4);
+}
+
+// One block of a Llama with a head of its own, whose rows are 640, 100 and 64 numbers long.
+Model untied_model() {
+  static const std::vector<std::byte> kBytes(4 * 640 * 640);
+  ModelConfig config;
+  config.family = Family::kLlama;
+  config.layers = 1;
+  std::vector<TensorView> tensors;
+  const auto add = [&](Role role, size_t layer, size_t rows, size_t cols) {
+    const RoleInfo& info = get_role_info(role);
+    tensors.push_back({.role = role,
+                       .layer = layer,
+                       .name = gguf_tensor_name(info, layer),
+                       .hf_name = hf_tensor_name(info, config.family, layer),
+                       .rows = rows,
+                       .cols = cols,
+                       .bytes = std::span(kBytes).first(4 * rows * cols)});
+  };
+  add(Role::kTokenEmbedding, kNoLayer, 3, 640);
+  add(Role::kAttentionNorm, 0, 1, 64);
+  add(Role::kQuery, 0, 640, 640);
+  add(Role::kFfnDown, 0, 640, 100);
+  add(Role::kHead, kNoLayer, 3, 640);
+  return Model("untied", config, Vocabulary{}, std::move(tensors), {});
+}
+
+TEST(Assign, TellsAHeadOfItsOwnFromTheEmbedding) {
+  const auto schemes = [](const Strings& include) {
+    Strings names;
+    for (const Scheme& scheme : assign(untied_model(), request_for("q8_0", include)).schemes) {
+      names.push_back(to_string(scheme));
+    }
+    return names;
+  };
+  EXPECT_EQ(schemes({}), (Strings{"none", "none", "q8_0", "f16", "none"}));
+  EXPECT_EQ(schemes({"head"}), (Strings{"none", "none", "q8_0", "f16", "q8_0"}));
+  EXPECT_EQ(schemes({"embeddings"}), (Strings{"q8_0", "none", "q8_0", "f16", "none"}));
+  EXPECT_EQ(schemes({"norms"}), (Strings{"none", "q8_0", "q8_0", "f16", "none"}));
+}
+
+TEST(Assign, RecordsEveryFallbackAndNothingElse) {
+  AssignmentRequest request = request_for("q4_k", {"embeddings", "norms"});
+  request.protect = "blk.0.ffn_down";
+  request.protect_scheme = parse_scheme("rtn-int8-g64-asym");
+  Strings lines;
+  for (const Fallback& fallback : assign(untied_model(), request).fallbacks) {
+    lines.push_back(fmt::format("{} {} {}", fallback.tensor, to_string(fallback.wanted),
+                                to_string(fallback.used)));
+  }
+  EXPECT_EQ(lines, (Strings{"0 q4_k q5_0", "1 q4_k q5_0", "2 q4_k q5_0",
+                            "3 rtn-int8-g64-asym rtn-int8-channel-asym"}));
+  request.scheme = parse_scheme("q5_0");
+  request.protect.clear();
+  EXPECT_EQ(assign(untied_model(), request).fallbacks.size(), 1U);  // 100 numbers: F16
+}
+
+// Names of OPT, which this program does not read.
+TEST(Assign, LeavesFinalLayerNormsOutOfFamilyB) {
+  TensorView norm{.layer = 0, .name = "n", .hf_name = "layers.0.final_layer_norm.weight"};
+  norm.role = Role::kAttentionNorm;
+  norm.rows = 1;
+  norm.cols = 64;
+  ModelConfig config;
+  config.layers = 1;
+  const Model model("norm", config, Vocabulary{}, {norm}, {});
+  EXPECT_EQ(count_taken(assign(model, seed_request(SeedFamily::kA))), 1U);
+  EXPECT_EQ(count_taken(assign(model, seed_request(SeedFamily::kB))), 0U);
+}
+
+TEST(Unchanged, LeavesEveryTensorAsItIsStored) {
+  const Assignment assignment = unchanged(polyglot());
+  EXPECT_EQ(assignment.schemes, std::vector<Scheme>(polyglot().tensors().size()));
+  EXPECT_TRUE(assignment.fallbacks.empty());
+  EXPECT_EQ(assign(polyglot(), request_for("none")).schemes, assignment.schemes);
+}
+
+// ---- Size of a model
+
+TEST(AssignedSize, OfTheModelAsItIsStoredIsThatOfItsTensors) {
+  const ModelSize size = assigned_size(polyglot(), unchanged(polyglot()));
+  EXPECT_EQ(size.size_bytes, kFileBytes);  // every tensor is a multiple of 32 bytes
+  EXPECT_EQ(size.bits_per_weight, 16);
+}
+
+TEST(AssignedSize, CountsTheBytesOfEachScheme) {
+  const uint64_t rest = kFileBytes - kLayers * 2 * kLayerMatrix;
+  const std::map<std::string, uint64_t> block_bytes = {
+      {"q4_0", kLayerMatrix / 32 * 18},
+      {"q4_k", kLayerMatrix / 256 * 144},
+      {"rtn-int4-g128", kLayerMatrix / 2 + kLayerMatrix / 128 * 2},
+      {"rtn-int8-channel", kLayerMatrix + 2 * (768 + 256 + 1024 + 256)}};
+  for (const auto& [name, bytes] : block_bytes) {
+    const ModelSize size = assigned_size(polyglot(), assign(polyglot(), request_for(name)));
+    EXPECT_EQ(size.size_bytes, rest + kLayers * bytes) << name;
+    EXPECT_DOUBLE_EQ(size.bits_per_weight,
+                     8.0 * static_cast<double>(rest + kLayers * bytes) / kParameters);
+  }
+}
+
+// Codes and a float a tensor: 4 bytes over, which padding makes 32.
+TEST(AssignedSize, PadsEachTensorTo32Bytes) {
+  const ModelSize size =
+      assigned_size(polyglot(), assign(polyglot(), seed_request(SeedFamily::kC)));
+  EXPECT_EQ(size.size_bytes, kParameters / 2 + (kLayers * 12 + 4) * 32);
+}
+
+}  // namespace
+}  // namespace isogloss
