@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -102,9 +101,16 @@ inline uint64_t product(const std::vector<uint64_t>& shape) {
   return count;
 }
 
+// 64-bit FNV-1a.
+inline uint64_t fnv1a64(std::string_view bytes) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  return hash;
+}
+
 // `count` floats in [-0.5, 0.5), as bytes; the same for the same name.
 inline std::string some_floats(const std::string& name, uint64_t count) {
-  Random random(std::hash<std::string>{}(name));
+  Random random(fnv1a64(name));
   std::string bytes;
   for (uint64_t i = 0; i < count; ++i) bytes += bytes_of(static_cast<float>(random.uniform()) - 0.5F);
   return bytes;

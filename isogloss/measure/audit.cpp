@@ -91,6 +91,16 @@ void check_reference_language(const TokenizedCorpus& corpus, const AuditOptions&
        options.reference_language, fmt::join(codes, ", "));
 }
 
+// A loss that rounding alone produces is no loss.
+void apply_noise_floor(RunResult& run, const NoiseFloor& floor) {
+  const bool above = std::ranges::any_of(run.languages, [&](const LanguageResult& language) {
+    return language.kl_per_token.mean.value > floor.kl_per_token_mean;
+  });
+  if (above || floor.kl_per_token_mean == 0) return;
+  run.disparity.measurable = false;
+  run.disparity.verdict = "no measurable disparity: no language loses more than the noise floor";
+}
+
 }  // namespace
 
 std::string_view to_string(Regime regime) {
@@ -153,6 +163,7 @@ AuditResult audit(Engine& engine, const Variant& reference, const std::vector<Au
   for (size_t r = 0; r < runs.size(); ++r) {
     RunResult run = summarize_run(corpus, scores[r], options,
                                   reference.model->config().vocab_size);
+    apply_noise_floor(run, result.noise_floor);
     run.name = runs[r].name;
     run.scheme = runs[r].scheme;
     run.protect = runs[r].protect;

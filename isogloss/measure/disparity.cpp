@@ -55,6 +55,7 @@ void add_worst_language(RunResult& result, const Losses& losses) {
     return static_cast<size_t>(std::ranges::max_element(values) - values.begin());
   };
   const size_t language = worst(losses.point);
+  if (losses.point[language] <= 0) return;
   const auto times = std::ranges::count_if(
       losses.draws, [&](const auto& draw) { return worst(draw) == language; });
   result.worst_language = result.languages[language].code;

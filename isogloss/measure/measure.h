@@ -89,7 +89,8 @@ struct RunResult {
   double bits_per_weight = 0;
   std::vector<std::string> fallbacks;  // "blk.0.ffn_up.weight: q4_k -> q5_0"
   Regime regime = Regime::kNormal;
-  std::string worst_language;             // by KL per parallel unit (per byte when not parallel)
+  // By KL per parallel unit (per byte when not parallel); "" when no language loses anything.
+  std::string worst_language;
   double worst_language_frequency = 0;    // share of bootstrap draws in which it is the worst
   Disparity disparity;
   std::vector<LanguageResult> languages;  // in the order of the corpus

@@ -156,9 +156,10 @@ Scheme ggml_fallback(TensorType type, size_t cols) {
   return fits(fallback, cols) ? fallback : ggml_scheme(TensorType::kF16);
 }
 
+// Groups that fit are smaller: each size divides the ones above it.
 Scheme rtn_fallback(Scheme scheme, size_t cols) {
   for (const size_t size : kGroupSizes) {
-    if (size > scheme.group_size || cols % size != 0) continue;
+    if (cols % size != 0) continue;
     scheme.group_size = size;
     return scheme;
   }

@@ -80,7 +80,10 @@ class Table {
     return *found;
   }
 
-  void line(const std::string& text) { text_ += text + "\n"; }
+  void line(std::string text) {
+    text.erase(text.find_last_not_of(' ') + 1);
+    text_ += text + "\n";
+  }
 
   void header() {
     const auto& model = report_.model;
@@ -151,11 +154,14 @@ class Table {
         [](const RunResult& run) { return fmt::format("{:.2f}", run.bits_per_weight); });
     row("regime", runs, [](const RunResult& run) { return std::string(to_string(run.regime)); });
     row("worst", runs, [](const RunResult& run) {
+      if (run.worst_language.empty()) return std::string("none");
       return fmt::format("{} in {:.0f} % of draws", run.worst_language,
                          100 * run.worst_language_frequency);
     });
     row("gap", runs, [](const RunResult& run) {
-      return cell(run.disparity.gap, column_scale({run.disparity.gap}));
+      const double scale = column_scale({run.disparity.gap});
+      const std::string suffix = scale == 1 ? "" : fmt::format("e{:.0f}", std::log10(scale));
+      return cell(run.disparity.gap, scale) + suffix;
     });
     row("seed's D", runs,
         [](const RunResult& run) { return cell(run.disparity.seed_disparity_mean); });
