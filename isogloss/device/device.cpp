@@ -1,6 +1,9 @@
 #include "isogloss/device/device.h"
 
 #include <ggml-cpu.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include <algorithm>
 #include <fstream>
@@ -67,6 +70,9 @@ Device::Device(std::string_view name, size_t threads) : impl_(std::make_unique<I
   impl_->backend = ggml_backend_cpu_init();
   ISOGLOSS_ASSERT(impl_->backend != nullptr);
   ggml_backend_cpu_set_n_threads(impl_->backend, static_cast<int>(impl_->threads));
+#ifdef _OPENMP
+  omp_set_num_threads(static_cast<int>(impl_->threads));  // ours and ggml's are one pool
+#endif
   impl_->description = ggml_backend_dev_description(ggml_backend_get_device(impl_->backend));
 }
 

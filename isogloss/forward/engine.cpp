@@ -199,7 +199,7 @@ void copy_row(const Weight& weight, size_t row, std::span<float> out) {
 struct Engine::Impl {
   Impl(Device& on, const EngineOptions& options)
       : device(on.impl()),
-        cache(options.compute, options.weight_memory, on.threads()),
+        cache(options.compute, options.weight_memory),
         allocator(ggml_gallocr_new(ggml_backend_get_default_buffer_type(on.impl().backend))) {}
 
   Device::Impl& device;

@@ -1,6 +1,8 @@
 #include <ggml.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <exception>
 #include <new>
 
 #include "isogloss/base/error.h"
@@ -10,6 +12,28 @@ namespace isogloss {
 namespace {
 
 constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
+
+// round_trip on all threads where the scheme lets rows go apart.
+void round_trip_in_parallel(const Scheme& scheme, std::span<float> values, size_t rows,
+                            size_t cols) {
+  constexpr size_t kRowsAtOnce = 64;
+  if (!rows_are_independent(scheme) || rows <= kRowsAtOnce) {
+    round_trip(scheme, values, rows, cols);
+    return;
+  }
+  std::exception_ptr error;  // must not leave a parallel region on its own
+#pragma omp parallel for schedule(dynamic)
+  for (size_t first = 0; first < rows; first += kRowsAtOnce) {
+    const size_t count = std::min(kRowsAtOnce, rows - first);
+    try {
+      round_trip(scheme, values.subspan(first * cols, count * cols), count, cols);
+    } catch (...) {
+#pragma omp critical
+      error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
 
 }  // namespace
 
@@ -59,7 +83,7 @@ Weight WeightCache::make(const TensorView& tensor, const Scheme& scheme) const {
   auto values = std::make_shared<AlignedBuffer>(tensor.count() * sizeof(float));
   const std::span<float> numbers(static_cast<float*>(values->data()), tensor.count());
   decode(tensor, numbers);
-  if (scheme.kind != SchemeKind::kNone) round_trip(scheme, numbers, tensor.rows, tensor.cols);
+  round_trip_in_parallel(scheme, numbers, tensor.rows, tensor.cols);
   if (in_bf16) {
     auto narrow = std::make_shared<AlignedBuffer>(tensor.count() * sizeof(ggml_bf16_t));
     ggml_fp32_to_bf16_row_ref(numbers.data(), static_cast<ggml_bf16_t*>(narrow->data()),

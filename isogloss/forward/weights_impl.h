@@ -40,8 +40,7 @@ struct Weight {
 // held stays alive whatever the cache drops.
 class WeightCache {
  public:
-  WeightCache(ComputeType compute, uint64_t memory, size_t threads)
-      : compute_(compute), memory_(memory), threads_(threads) {}
+  WeightCache(ComputeType compute, uint64_t memory) : compute_(compute), memory_(memory) {}
 
   // The tensor of `role` at `layer`, which must be there.
   Weight get(const Variant& variant, Role role, size_t layer = kNoLayer);
@@ -59,7 +58,6 @@ class WeightCache {
 
   ComputeType compute_;
   uint64_t memory_;
-  size_t threads_;
   uint64_t held_bytes_ = 0;
   std::map<Key, Entry> entries_;
   std::list<Key> by_use_;  // most recent first

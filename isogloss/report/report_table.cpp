@@ -195,8 +195,7 @@ class Table {
         "per token; {:.2f} % flips",
         floor.tokens, short_number(floor.kl_per_token_mean), short_number(floor.kl_per_token_max),
         100 * floor.flip_rate));
-    paragraph(fmt::format("* worst language by KL per {}; intervals: paired bootstrap over units, "
-                          "{} draws, seed {}",
+    paragraph(fmt::format("* worst language, by KL per {}; paired bootstrap over units, {} draws, seed {}",
                           report_.corpus.parallel ? "parallel unit" : "byte", report_.result.draws,
                           report_.result.seed));
   }

@@ -1,0 +1,334 @@
+// Contracts of isogloss/device/device.h and device_impl.h.
+#include "isogloss/device/device.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+#include "isogloss/base/random.h"
+#include "isogloss/device/device_impl.h"
+#include "tests/model_files.h"
+
+namespace isogloss {
+namespace {
+
+using Numbers = std::vector<float>;
+
+// Of the largest value: scores of size 10 are off by a few 1e-6 after a float sum over a head, and
+// their exponentials by as much of themselves.
+constexpr double kAttentionTolerance = 1e-5;
+
+// Of |x|, times |up|: a float's rounding of the argument u of a sigmoid moves it by
+// u s(u) (1 - s(u)) * 6e-8 at most, vector_exp by 2e-7 of its own.
+constexpr double kActivationTolerance = 1e-6;
+
+constexpr size_t kThreadCounts[] = {1, 2, 3, 7};
+
+Numbers some_numbers(size_t count, uint64_t seed) {
+  Random random(seed);
+  Numbers numbers(count);
+  for (float& number : numbers) number = static_cast<float>(2 * random.uniform() - 1);
+  return numbers;
+}
+
+// Tensors over numbers of the test, and what is computed from them on a device.
+class Graph {
+ public:
+  explicit Graph(Device& device)
+      : device_(device), context_(ggml_init({kMemory, nullptr, /*no_alloc=*/true})) {}
+  ~Graph() { ggml_free(context_); }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  ggml_context* context() { return context_; }
+
+  // Row-major [rows][cols].
+  ggml_tensor* input(Numbers& numbers, size_t cols) {
+    ggml_tensor* tensor =
+        ggml_new_tensor_2d(context_, GGML_TYPE_F32, static_cast<int64_t>(cols),
+                           static_cast<int64_t>(numbers.size() / cols));
+    tensor->data = numbers.data();
+    return tensor;
+  }
+
+  Numbers compute(ggml_tensor* result) {
+    Numbers numbers(static_cast<size_t>(ggml_nelements(result)));
+    result->data = numbers.data();
+    ggml_cgraph* graph = ggml_new_graph(context_);
+    ggml_build_forward_expand(graph, result);
+    EXPECT_EQ(ggml_backend_graph_compute(device_.impl().backend, graph), GGML_STATUS_SUCCESS);
+    return numbers;
+  }
+
+ private:
+  static constexpr size_t kMemory = 1 << 20;
+
+  Device& device_;
+  ggml_context* context_;
+};
+
+struct AttentionCase {
+  size_t heads, kv_heads, head_dim, window;
+  float scale;
+};
+
+// Sequences of 1, 2, 17 and 130 tokens; of GPT-2's, Gemma's and Llama's kinds of heads, one with a
+// width that no vector divides, windows shorter and longer than a sequence.
+const std::vector<size_t> kStarts = {0, 1, 3, 20, 150};
+constexpr AttentionCase kAttentionCases[] = {
+    {4, 4, 64, 0, 0.125F}, {4, 1, 32, 0, 0.2F}, {6, 2, 7, 0, 3},   {9, 3, 16, 5, 0.25F},
+    {2, 1, 24, 128, 1},    {3, 3, 8, 1, 1},     {2, 2, 8, 1000, 1}};
+
+AttentionShape shape_of(const AttentionCase& attention) {
+  return {kStarts,         attention.heads, attention.kv_heads, attention.head_dim,
+          attention.scale, attention.window};
+}
+
+struct QueryKeyValue {
+  explicit QueryKeyValue(const AttentionCase& attention)
+      : q_cols(attention.heads * attention.head_dim),
+        kv_cols(attention.kv_heads * attention.head_dim),
+        q(some_numbers(kStarts.back() * q_cols, 1)),
+        k(some_numbers(kStarts.back() * kv_cols, 2)),
+        v(some_numbers(kStarts.back() * kv_cols, 3)) {}
+
+  size_t q_cols, kv_cols;
+  Numbers q, k, v;
+};
+
+Numbers attend(size_t threads, const AttentionShape& shape, QueryKeyValue& numbers) {
+  Device device("cpu", threads);
+  Graph graph(device);
+  return graph.compute(packed_attention(graph.context(), graph.input(numbers.q, numbers.q_cols),
+                                        graph.input(numbers.k, numbers.kv_cols),
+                                        graph.input(numbers.v, numbers.kv_cols), shape));
+}
+
+// One query of one head over the tokens from..token, into head_dim places of `out`.
+void plain_attend(const AttentionCase& attention, const QueryKeyValue& numbers, size_t head,
+                  size_t from, size_t token, double* out) {
+  const size_t dim = attention.head_dim;
+  const float* query = &numbers.q[token * numbers.q_cols + head * dim];
+  const size_t kv_offset = head * attention.kv_heads / attention.heads * dim;
+  std::vector<double> weights;
+  double sum = 0;
+  for (size_t j = from; j <= token; ++j) {
+    double score = 0;
+    for (size_t d = 0; d < dim; ++d) {
+      score += static_cast<double>(query[d]) *
+               static_cast<double>(numbers.k[j * numbers.kv_cols + kv_offset + d]);
+    }
+    weights.push_back(std::exp(static_cast<double>(attention.scale) * score));
+    sum += weights.back();
+  }
+  for (size_t j = from; j <= token; ++j) {
+    for (size_t d = 0; d < dim; ++d) {
+      out[d] += weights[j - from] / sum *
+                static_cast<double>(numbers.v[j * numbers.kv_cols + kv_offset + d]);
+    }
+  }
+}
+
+std::vector<double> plain_attention(const AttentionCase& attention,
+                                    const QueryKeyValue& numbers) {
+  std::vector<double> out(numbers.q.size());
+  for (size_t s = 0; s + 1 < kStarts.size(); ++s) {
+    for (size_t token = kStarts[s]; token < kStarts[s + 1]; ++token) {
+      size_t from = kStarts[s];
+      if (attention.window != 0 && token + 1 > from + attention.window) {
+        from = token + 1 - attention.window;
+      }
+      for (size_t head = 0; head < attention.heads; ++head) {
+        plain_attend(attention, numbers, head, from, token,
+                     &out[token * numbers.q_cols + head * attention.head_dim]);
+      }
+    }
+  }
+  return out;
+}
+
+std::string name_of(const AttentionCase& attention) {
+  return std::to_string(attention.heads) + " heads, " + std::to_string(attention.kv_heads) +
+         " of keys, width " + std::to_string(attention.head_dim) + ", window " +
+         std::to_string(attention.window);
+}
+
+TEST(PackedAttention, EqualsASoftmaxInDouble) {
+  for (const AttentionCase& attention : kAttentionCases) {
+    QueryKeyValue numbers(attention);
+    const Numbers found = attend(2, shape_of(attention), numbers);
+    const std::vector<double> expected = plain_attention(attention, numbers);
+    ASSERT_EQ(found.size(), expected.size());
+    double largest = 0;
+    for (size_t i = 0; i < found.size(); ++i) {
+      largest = std::max(largest, std::abs(static_cast<double>(found[i]) - expected[i]));
+    }
+    EXPECT_LT(largest, kAttentionTolerance) << name_of(attention);
+  }
+}
+
+TEST(PackedAttention, ReadsTheColumnsOfAFusedProduct) {
+  for (const AttentionCase& attention : kAttentionCases) {
+    QueryKeyValue numbers(attention);
+    const size_t q = numbers.q_cols;
+    const size_t kv = numbers.kv_cols;
+    Numbers fused;
+    for (size_t token = 0; token < kStarts.back(); ++token) {
+      for (const auto& [part, cols] : {std::pair(&numbers.q, q), {&numbers.k, kv}, {&numbers.v, kv}}) {
+        fused.insert(fused.end(), &(*part)[token * cols], &(*part)[token * cols] + cols);
+      }
+    }
+    Device device("cpu", 2);
+    Graph graph(device);
+    ggml_tensor* all = graph.input(fused, q + 2 * kv);
+    const auto columns = [&](size_t first, size_t count) {
+      return ggml_view_2d(graph.context(), all, static_cast<int64_t>(count), all->ne[1],
+                          all->nb[1], first * sizeof(float));
+    };
+    const AttentionShape shape = shape_of(attention);
+    ggml_tensor* node = packed_attention(graph.context(), columns(0, q), columns(q, kv),
+                                         columns(q + kv, kv), shape);
+    EXPECT_EQ(graph.compute(node), attend(2, shape, numbers)) << name_of(attention);
+  }
+}
+
+TEST(PackedAttention, DoesNotDependOnTheNumberOfThreads) {
+  for (const AttentionCase& attention : kAttentionCases) {
+    QueryKeyValue numbers(attention);
+    const Numbers expected = attend(1, shape_of(attention), numbers);
+    for (const size_t threads : kThreadCounts) {
+      EXPECT_EQ(attend(threads, shape_of(attention), numbers), expected)
+          << name_of(attention) << ", " << threads << " threads";
+    }
+  }
+}
+
+TEST(PackedAttention, DoesNotDependOnTheOtherSequencesOfTheBatch) {
+  const AttentionCase attention = kAttentionCases[1];
+  QueryKeyValue numbers(attention);
+  const Numbers expected = attend(2, shape_of(attention), numbers);
+  for (size_t s = 0; s + 1 < kStarts.size(); ++s) {
+    QueryKeyValue alone = numbers;
+    const auto cut = [&](Numbers& part, size_t cols) {
+      part = Numbers(&part[kStarts[s] * cols], &part[kStarts[s] * cols] + (kStarts[s + 1] - kStarts[s]) * cols);
+    };
+    cut(alone.q, alone.q_cols);
+    cut(alone.k, alone.kv_cols);
+    cut(alone.v, alone.kv_cols);
+    const std::vector<size_t> starts = {0, kStarts[s + 1] - kStarts[s]};
+    AttentionShape shape = shape_of(attention);
+    shape.starts = starts;
+    const Numbers found = attend(2, shape, alone);
+    EXPECT_TRUE(std::ranges::equal(
+        found, std::span(expected).subspan(kStarts[s] * alone.q_cols, found.size())))
+        << "sequence " << s;
+  }
+}
+
+TEST(PackedAttention, LetsNoNumberThatIsNotFinitePassUnseen) {
+  const AttentionCase attention = kAttentionCases[0];
+  QueryKeyValue numbers(attention);
+  const size_t token = 10;  // of the sequence of 17
+  numbers.k[token * numbers.kv_cols] = std::numeric_limits<float>::quiet_NaN();
+  const Numbers found = attend(2, shape_of(attention), numbers);
+  for (size_t t = 0; t < kStarts.back(); ++t) {
+    const bool sees = t >= token && t < kStarts[3];
+    EXPECT_EQ(std::isnan(found[t * numbers.q_cols]), sees) << "token " << t;
+    EXPECT_FALSE(std::isnan(found[t * numbers.q_cols + attention.head_dim])) << "token " << t;
+  }
+}
+
+// From the far ends, where exponentials overflow, to the smallest numbers.
+Numbers activation_inputs() {
+  Numbers inputs = {0, -0.0F, 1e-30F, -1e-30F, 1e-6F, -1e-6F, 80, -80, 1e4F, -1e4F, 1e30F, -1e30F};
+  for (int i = -2000; i <= 2000; ++i) inputs.push_back(static_cast<float>(i) * 0.01F);
+  return inputs;
+}
+
+double plain_activation(Activation activation, double x) {
+  if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
+  const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+  return 0.5 * x * (1 + std::tanh(inner));
+}
+
+Numbers apply(size_t threads, Activation activation, Numbers gate, Numbers up) {
+  Device device("cpu", threads);
+  Graph graph(device);
+  ggml_tensor* up_tensor = up.empty() ? nullptr : graph.input(up, 1);
+  return graph.compute(activate(graph.context(), activation, graph.input(gate, 1), up_tensor));
+}
+
+TEST(Activate, EqualsItsFormulaInDouble) {
+  const Numbers inputs = activation_inputs();
+  for (const Activation activation : {Activation::kGeluTanh, Activation::kSilu}) {
+    for (const Numbers& up : {Numbers(), some_numbers(inputs.size(), 4)}) {
+      const Numbers found = apply(2, activation, inputs, up);
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const auto x = static_cast<double>(inputs[i]);
+        const double factor = up.empty() ? 1 : static_cast<double>(up[i]);
+        const double expected = factor * plain_activation(activation, x);
+        EXPECT_LE(std::abs(static_cast<double>(found[i]) - expected),
+                  kActivationTolerance * std::abs(x * factor))
+            << "of " << x << ", times " << factor;
+      }
+    }
+  }
+}
+
+TEST(Activate, DoesNotDependOnTheNumberOfThreads) {
+  const Numbers inputs = activation_inputs();
+  const Numbers up = some_numbers(inputs.size(), 5);
+  for (const Activation activation : {Activation::kGeluTanh, Activation::kSilu}) {
+    const Numbers expected = apply(1, activation, inputs, up);
+    for (const size_t threads : kThreadCounts) {
+      EXPECT_EQ(apply(threads, activation, inputs, up), expected) << threads << " threads";
+    }
+  }
+}
+
+TEST(Activate, KeepsNaN) {
+  for (const Activation activation : {Activation::kGeluTanh, Activation::kSilu}) {
+    Numbers inputs = some_numbers(37, 6);
+    inputs[20] = std::numeric_limits<float>::quiet_NaN();
+    const Numbers found = apply(1, activation, inputs, {});
+    for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(std::isnan(found[i]), i == 20) << i;
+  }
+}
+
+TEST(Device, NamesWhatItIs) {
+  const Device device("cpu", 3);
+  EXPECT_EQ(device.name(), "cpu");
+  EXPECT_EQ(device.threads(), 3U);
+  EXPECT_FALSE(device.description().empty());
+}
+
+TEST(Device, TakesAtLeastOneThreadAndNoMoreThanGgmlHolds) {
+  EXPECT_GE(Device("cpu", 0).threads(), 1U);
+  EXPECT_EQ(Device("cpu", 100000).threads(), 512U);
+}
+
+TEST(Device, RejectsANameThatIsNotThere) {
+  EXPECT_TRUE(says(failure_of([] { Device("cpi", 1); }), ErrorCode::kBadArgument,
+                   {"'cpi'", "cpu"}));
+  EXPECT_TRUE(says(failure_of([] { Device("", 1); }), ErrorCode::kBadArgument, {"cpu"}));
+  for (const std::string& name : device_names()) EXPECT_EQ(Device(name, 1).name(), name);
+}
+
+TEST(ComputeType, IsReadAsItIsWritten) {
+  for (const ComputeType type : {ComputeType::kF32, ComputeType::kBf16}) {
+    EXPECT_EQ(parse_compute_type(to_string(type)), type);
+  }
+  EXPECT_TRUE(says(failure_of([] { parse_compute_type("f16"); }), ErrorCode::kBadArgument,
+                   {"'f16'", "f32", "bf16"}));
+}
+
+TEST(AvailableMemory, IsSomeAndNotMoreThanAMachineCanHave) {
+  EXPECT_GT(available_memory(), 1ULL << 20);
+  EXPECT_LT(available_memory(), 1ULL << 48);
+}
+
+}  // namespace
+}  // namespace isogloss
