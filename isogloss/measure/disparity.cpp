@@ -17,9 +17,11 @@ double loss(std::span<const double> totals, bool parallel) {
   return totals[kKl] / totals[parallel ? kUnits : kBytes];
 }
 
-// Percentile interval of values already drawn; draws that are not finite are left out.
-Measured from_draws(double value, std::vector<double> draws) {
+// Percentile interval of values already drawn; draws that are not finite are left out. `status` says
+// what it means that nothing is finite.
+Measured from_draws(double value, std::vector<double> draws, const std::string& status) {
   std::erase_if(draws, [](double draw) { return !std::isfinite(draw); });
+  if (!std::isfinite(value) || draws.empty()) return {std::nullopt, status};
   std::ranges::sort(draws);
   const double tail = (1 - kConfidence) / 2;
   return {Estimate{value, quantile(draws, tail), quantile(draws, 1 - tail)}, ""};
@@ -47,7 +49,7 @@ template <typename Function>
 Measured across_languages(const Losses& losses, Function function) {
   std::vector<double> draws;
   for (const auto& draw : losses.draws) draws.push_back(function(draw));
-  return from_draws(function(losses.point), std::move(draws));
+  return from_draws(function(losses.point), std::move(draws), "UNDEFINED: no losses to compare");
 }
 
 void add_worst_language(RunResult& result, const Losses& losses) {
@@ -167,22 +169,41 @@ void add_seed_disparity(RunResult& result, const std::vector<LanguageSample>& sa
       if (&samples[l] != &reference) mean_draws[d] += draws[d] / others;
     }
     if (&samples[l] != &reference) mean += value / others;
-    result.languages[l].seed_disparity =
-        std::isfinite(value) ? from_draws(value, std::move(draws)) : Measured{{}, degenerate};
+    result.languages[l].seed_disparity = from_draws(value, std::move(draws), degenerate);
   }
   auto& summary = result.disparity.seed_disparity_mean;
   if (samples.size() < 2) {
     summary.status = "UNDEFINED: there is one language";
   } else {
-    summary = std::isfinite(mean) ? from_draws(mean, std::move(mean_draws))
-                                  : Measured{{}, degenerate};
+    summary = from_draws(mean, std::move(mean_draws), degenerate);
   }
 }
 
-std::string verdict(const RunResult& result, bool any_loss) {
+bool all_positive(const std::vector<double>& losses) {
+  return std::ranges::all_of(losses, [](double loss) { return loss > 0; });
+}
+
+// Languages whose loss has no logarithm: it is 0 in the sample, or in too many draws.
+std::vector<std::string> languages_without_loss(const RunResult& result, const Losses& losses) {
+  std::vector<std::string> codes;
+  for (size_t l = 0; l < losses.point.size(); ++l) {
+    const auto lossless = std::ranges::count_if(
+        losses.draws, [l](const std::vector<double>& draw) { return draw[l] <= 0; });
+    const double share = static_cast<double>(lossless) / static_cast<double>(losses.draws.size());
+    if (losses.point[l] > 0 && share <= kUndefinedShare) continue;
+    codes.push_back(result.languages[l].code);
+  }
+  return codes;
+}
+
+std::string verdict(const RunResult& result, const std::vector<std::string>& without_loss) {
   const Disparity& disparity = result.disparity;
   if (result.languages.size() < 2) return "one language: nothing to compare";
-  if (!any_loss) return "no measurable disparity: no language loses anything";
+  if (result.worst_language.empty()) return "no measurable disparity: no language loses anything";
+  if (!without_loss.empty()) {
+    return fmt::format("disparity not tested: no loss in {}, or none in some draws of its units",
+                       fmt::join(without_loss, " "));
+  }
   if (!disparity.measurable) {
     return fmt::format("no measurable disparity between the {} languages (p = {:.3g})",
                        result.languages.size(), disparity.p_value);
@@ -202,15 +223,17 @@ std::string verdict(const RunResult& result, bool any_loss) {
 // On the logarithm, so that a language that loses twice the mean and one that loses half of it are
 // equally far.
 void add_test(RunResult& result, const Losses& losses) {
-  const bool all_positive = std::ranges::all_of(losses.point, [](double v) { return v > 0; });
+  const auto without_loss = languages_without_loss(result, losses);
   Disparity& disparity = result.disparity;
-  if (result.languages.size() >= 2 && all_positive) {
+  if (result.languages.size() >= 2 && without_loss.empty()) {
     const auto logarithms = [](std::vector<double> values) {
       for (double& value : values) value = std::log(value);
       return values;
     };
     std::vector<std::vector<double>> draws;
-    for (const auto& draw : losses.draws) draws.push_back(logarithms(draw));
+    for (const auto& draw : losses.draws) {
+      if (all_positive(draw)) draws.push_back(logarithms(draw));
+    }
     const MaxTResult test = max_t_test(logarithms(losses.point), draws);
     disparity.p_value = test.p_value;
     disparity.measurable = test.p_value < 1 - kConfidence;
@@ -218,7 +241,7 @@ void add_test(RunResult& result, const Losses& losses) {
     disparity.deviation_lo = test.lo;
     disparity.deviation_hi = test.hi;
   }
-  disparity.verdict = verdict(result, all_positive);
+  disparity.verdict = verdict(result, without_loss);
 }
 
 }  // namespace

@@ -57,8 +57,8 @@ TokenScore compare_logits(const LogitRow& reference, std::span<const float> logi
   ISOGLOSS_ASSERT(target >= 0 && place < logits.size());
   return {reference.log_sum - static_cast<double>(base[place]),
           log_sum - static_cast<double>(logits[place]),
-          // Rounding can leave a KL of nothing a little below 0; NaN passes through.
-          static_cast<float>(kl < 0 ? 0 : kl),
+          // Rounding can leave a KL of nothing a little below 0; what is not finite passes through.
+          static_cast<float>(kl < 0 && std::isfinite(kl) ? 0 : kl),
           place_of(logits, most) != reference.argmax};
 }
 

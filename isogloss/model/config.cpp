@@ -46,11 +46,16 @@ void check_config(const std::string& path, const ModelConfig& config) {
          path, config.rope.dims, config.head_dim);
   }
   for (const float value : {config.rope.base, config.rope.windowed_base,
-                            config.rope.frequency_scale, config.norm_epsilon}) {
+                            config.rope.frequency_scale, config.norm_epsilon,
+                            config.attention_scale}) {
     if (!std::isfinite(value) || value <= 0) {
       fail(ErrorCode::kCorrupt, "{}: a rotary base, scale or norm epsilon is {}, expected above 0",
            path, value);
     }
+  }
+  if (!std::isfinite(config.logit_softcap) || config.logit_softcap < 0) {
+    fail(ErrorCode::kCorrupt, "{}: the softcap of the logits is {}, expected at least 0", path,
+         config.logit_softcap);
   }
 }
 

@@ -8,6 +8,7 @@
 //      type (u32), offset into the data (u64)
 //   6. padding to general.alignment (32), then the data; each tensor starts on the alignment
 // Source: gguf.h of ggml.
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -62,7 +63,8 @@ Array read_array(ByteReader& reader, std::string_view key) {
     for (uint64_t i = 0; i < array.count; ++i) array.strings.push_back(reader.read_string(key));
   } else {
     const size_t bytes = kValueBytes[static_cast<size_t>(array.type)];
-    array.bytes = reader.take(checked_multiply(array.count, bytes, key), key);
+    const std::string object = fmt::format("{}: key '{}'", reader.path(), key);
+    array.bytes = reader.take(checked_multiply(array.count, bytes, object), key);
   }
   return array;
 }
@@ -182,6 +184,24 @@ struct TensorEntry {
   uint64_t size_bytes = 0;
 };
 
+// The bytes of a tensor of rows of whole blocks.
+uint64_t stored_bytes(const std::string& path, const TensorEntry& entry,
+                      const TensorTypeInfo& type) {
+  const auto& shape = entry.tensor.shape;
+  if (std::ranges::find(shape, uint64_t{0}) != shape.end()) {
+    fail(ErrorCode::kCorrupt, "{}: tensor '{}' has shape [{}], expected sizes of at least 1", path,
+         entry.name, fmt::join(shape, ", "));
+  }
+  if (shape.back() % type.block_size != 0) {
+    fail(ErrorCode::kCorrupt, "{}: tensor '{}' has rows of {} numbers, and {} packs {} in a block",
+         path, entry.name, shape.back(), type.name, type.block_size);
+  }
+  const std::string object = fmt::format("{}: tensor '{}'", path, entry.name);
+  uint64_t count = 1;
+  for (const uint64_t size : shape) count = checked_multiply(count, size, object);
+  return checked_multiply(count / type.block_size, type.block_bytes, object);
+}
+
 TensorEntry read_tensor_entry(ByteReader& reader, uint64_t index) {
   TensorEntry entry;
   entry.name = reader.read_string(fmt::format("name of tensor {}", index));
@@ -195,19 +215,14 @@ TensorEntry read_tensor_entry(ByteReader& reader, uint64_t index) {
   for (uint32_t i = 0; i < dimensions; ++i) {
     shape.insert(shape.begin(), reader.read<uint64_t>(entry.name));
   }
-  entry.tensor.type = static_cast<TensorType>(reader.read<uint32_t>(entry.name));
+  const auto type_id = reader.read<uint32_t>(entry.name);
+  entry.tensor.type = static_cast<TensorType>(type_id);
   const auto type = find_tensor_type_info(entry.tensor.type);
   if (!type) {
     fail(ErrorCode::kUnsupported, "{}: tensor '{}' has type {}, which llama.cpp cannot decode",
-         reader.path(), entry.name, static_cast<int>(entry.tensor.type));
+         reader.path(), entry.name, type_id);
   }
-  uint64_t count = 1;
-  for (const uint64_t size : shape) count = checked_multiply(count, size, entry.name);
-  if (count == 0 || shape.back() % type->block_size != 0) {
-    fail(ErrorCode::kCorrupt, "{}: tensor '{}' has rows of {} numbers, and {} packs {} in a block",
-         reader.path(), entry.name, shape.back(), type->name, type->block_size);
-  }
-  entry.size_bytes = checked_multiply(count / type->block_size, type->block_bytes, entry.name);
+  entry.size_bytes = stored_bytes(reader.path(), entry, *type);
   entry.offset = reader.read<uint64_t>(entry.name);
   return entry;
 }
@@ -280,6 +295,16 @@ void set_rope(const Metadata& metadata, const std::string& arch, ModelConfig& co
   }
 }
 
+// The size of an attention head; `width` is split evenly where the file does not say.
+size_t read_head_dim(const Metadata& metadata, const std::string& arch, const ModelConfig& config) {
+  if (const auto size = metadata.find_unsigned(arch + ".attention.key_length")) return *size;
+  if (config.heads == 0 || config.width % config.heads != 0) {
+    fail(ErrorCode::kCorrupt, "{}: width {} does not divide into {} heads", metadata.path(),
+         config.width, config.heads);
+  }
+  return config.width / config.heads;
+}
+
 // What a family fixes and files do not say.
 void set_family_constants(const Metadata& metadata, const std::string& arch, ModelConfig& config) {
   const double head_scale = 1 / std::sqrt(static_cast<double>(config.head_dim));
@@ -306,7 +331,7 @@ void set_family_constants(const Metadata& metadata, const std::string& arch, Mod
       config.logit_softcap =
           static_cast<float>(metadata.find_float(arch + ".final_logit_softcapping").value_or(0));
       constexpr size_t kLayersOf27b = 62;  // the one size whose queries scale by width / heads
-      if (config.layers == kLayersOf27b) {
+      if (config.layers == kLayersOf27b && config.heads != 0) {
         config.attention_scale =
             1 / std::sqrt(static_cast<float>(config.width / config.heads));
       }
@@ -339,11 +364,7 @@ ModelConfig read_config(const Metadata& metadata) {
   config.kv_heads = metadata.find_unsigned(key("attention.head_count_kv")).value_or(config.heads);
   config.ffn_width = metadata.get_size(key("feed_forward_length"));
   config.context_length = metadata.get_size(key("context_length"));
-  if (config.heads == 0) {
-    fail(ErrorCode::kCorrupt, "{}: {} is 0", metadata.path(), key("attention.head_count"));
-  }
-  config.head_dim =
-      metadata.find_unsigned(key("attention.key_length")).value_or(config.width / config.heads);
+  config.head_dim = read_head_dim(metadata, arch, config);
   const char* epsilon = *family == Family::kGpt2 ? "attention.layer_norm_epsilon"
                                                  : "attention.layer_norm_rms_epsilon";
   config.norm_epsilon = static_cast<float>(metadata.get_float(key(epsilon)));
@@ -387,6 +408,13 @@ Vocabulary read_vocabulary(const Metadata& metadata) {
   return vocabulary;
 }
 
+std::optional<uint64_t> embedding_rows(const StoredTensors& stored) {
+  const RoleInfo& role = get_role_info(Role::kTokenEmbedding);
+  const auto found = stored.find(gguf_tensor_name(role, kNoLayer));
+  if (found == stored.end() || found->second.shape.size() != 2) return std::nullopt;
+  return found->second.shape.front();
+}
+
 }  // namespace
 
 Model read_gguf_model(const std::filesystem::path& path) {
@@ -400,7 +428,8 @@ Model read_gguf_model(const std::filesystem::path& path) {
 
   ModelConfig config = read_config(metadata);
   Vocabulary vocabulary = read_vocabulary(metadata);
-  config.vocab_size = vocabulary.size();
+  config.vocab_size = embedding_rows(stored).value_or(vocabulary.size());
+  check_vocabulary_size(path.string(), config, vocabulary);
   check_config(path.string(), config);
   auto tensors = assign_roles(path.string(), config, stored, TensorNaming::kGguf);
   return {path, std::move(config), std::move(vocabulary), std::move(tensors), {std::move(file)}};

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cmath>
+#include <set>
 
 #include "isogloss/base/error.h"
 #include "isogloss/model/model_impl.h"
@@ -14,6 +15,30 @@ namespace {
 
 using nlohmann::json;
 
+// Watches a text being parsed for what json::parse lets pass.
+class JsonWatch {
+ public:
+  explicit JsonWatch(const std::string& path) : path_(path) {}
+
+  bool operator()(int depth, json::parse_event_t event, const json& parsed) {
+    constexpr int kDeepest = 64;
+    if (depth > kDeepest) {
+      fail(ErrorCode::kCorrupt, "{}: is JSON nested deeper than {}", path_, kDeepest);
+    }
+    if (event == json::parse_event_t::object_start) keys_.emplace_back();
+    if (event == json::parse_event_t::object_end) keys_.pop_back();
+    if (event == json::parse_event_t::key &&
+        !keys_.back().insert(parsed.get_ref<const std::string&>()).second) {
+      fail(ErrorCode::kCorrupt, "{}: {} is there twice", path_, parsed.dump());
+    }
+    return true;
+  }
+
+ private:
+  const std::string& path_;
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+};
+
 // A JSON object with checked access; `path` names it in messages.
 class JsonObject {
  public:
@@ -21,37 +46,45 @@ class JsonObject {
     if (!value_.is_object()) fail(ErrorCode::kCorrupt, "{}: is not a JSON object", path_);
   }
   static JsonObject parse(std::string_view text, const std::string& path) {
-    try {
-      return {json::parse(text), path};
-    } catch (const json::parse_error& error) {
-      fail(ErrorCode::kCorrupt, "{}: is not valid JSON at byte {}", path, error.byte);
-    }
+    return {parse_json_object(text, path), path};
   }
 
   bool has(const char* key) const { return value_.contains(key) && !value_.at(key).is_null(); }
-  template <typename T>
-  T get(const char* key) const {
-    if (!has(key)) fail(ErrorCode::kCorrupt, "{}: \"{}\" is missing", path_, key);
-    try {
-      return value_.at(key).get<T>();
-    } catch (const json::exception&) {
-      fail(ErrorCode::kCorrupt, "{}: \"{}\" is {}, which has the wrong type", path_, key,
-           value_.at(key).dump());
-    }
-  }
-  template <typename T>
-  T get_or(const char* key, T fallback) const {
-    return has(key) ? get<T>(key) : fallback;
+
+  std::string get_string(const char* key) const {
+    return get_if(&json::is_string, key).get<std::string>();
   }
   size_t get_size(const char* key) const {
-    const auto number = get<int64_t>(key);
-    if (number < 0) fail(ErrorCode::kCorrupt, "{}: \"{}\" is {}", path_, key, number);
-    return static_cast<size_t>(number);
+    return get_if(&json::is_number_unsigned, key).get<uint64_t>();
+  }
+  float get_float_or(const char* key, float fallback) const {
+    return has(key) ? get_if(&json::is_number, key).get<float>() : fallback;
+  }
+  bool get_bool_or(const char* key, bool fallback) const {
+    return has(key) ? get_if(&json::is_boolean, key).get<bool>() : fallback;
+  }
+  std::vector<uint64_t> get_sizes(const char* key) const {
+    const json& list = get_if(&json::is_array, key);
+    for (const json& size : list) {
+      if (!size.is_number_unsigned()) wrong_type(key);
+    }
+    return list.get<std::vector<uint64_t>>();
   }
   const json& value() const { return value_; }
   const std::string& path() const { return path_; }
 
  private:
+  const json& get_if(bool (json::*is_right)() const noexcept, const char* key) const {
+    if (!has(key)) fail(ErrorCode::kCorrupt, "{}: \"{}\" is missing", path_, key);
+    const json& value = value_.at(key);
+    if (!(value.*is_right)()) wrong_type(key);
+    return value;
+  }
+  [[noreturn]] void wrong_type(const char* key) const {
+    fail(ErrorCode::kCorrupt, "{}: \"{}\" is {}, which has the wrong type", path_, key,
+         value_.at(key).dump());
+  }
+
   json value_;
   std::string path_;
 };
@@ -63,30 +96,28 @@ std::optional<TensorType> find_dtype(std::string_view dtype) {
   return std::nullopt;
 }
 
-StoredTensor read_entry(const JsonObject& entry, const std::string& name,
-                        std::span<const std::byte> data) {
-  const std::string& path = entry.path();
+// `entry` is named by file and tensor.
+StoredTensor read_entry(const JsonObject& entry, std::span<const std::byte> data) {
+  const std::string& object = entry.path();
   StoredTensor tensor;
-  const auto dtype = entry.get<std::string>("dtype");
+  const auto dtype = entry.get_string("dtype");
   const auto type = find_dtype(dtype);
   if (!type) {
-    fail(ErrorCode::kUnsupported, "{}: tensor '{}' has dtype {}; read are F32, F16 and BF16", path,
-         name, dtype);
+    fail(ErrorCode::kUnsupported, "{}: has dtype {}; read are F32, F16 and BF16", object, dtype);
   }
   tensor.type = *type;
-  tensor.shape = entry.get<std::vector<uint64_t>>("shape");
+  tensor.shape = entry.get_sizes("shape");
   uint64_t bytes = get_tensor_type_info(*type).block_bytes;
-  for (const uint64_t size : tensor.shape) bytes = checked_multiply(bytes, size, name);
-  const auto offsets = entry.get<std::vector<uint64_t>>("data_offsets");
+  for (const uint64_t size : tensor.shape) bytes = checked_multiply(bytes, size, object);
+  const auto offsets = entry.get_sizes("data_offsets");
   if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size()) {
     fail(ErrorCode::kCorrupt,
-         "{}: tensor '{}' has data_offsets [{}], and the data ends at {}; perhaps the file is "
-         "truncated",
-         path, name, fmt::join(offsets, ", "), data.size());
+         "{}: has data_offsets [{}], and the data ends at {}; perhaps the file is truncated", object,
+         fmt::join(offsets, ", "), data.size());
   }
   if (offsets[1] - offsets[0] != bytes) {
-    fail(ErrorCode::kCorrupt, "{}: tensor '{}' of {} with shape [{}] takes {} bytes, its offsets {}",
-         path, name, dtype, fmt::join(tensor.shape, ", "), bytes, offsets[1] - offsets[0]);
+    fail(ErrorCode::kCorrupt, "{}: as {} with shape [{}] takes {} bytes, its offsets {}", object,
+         dtype, fmt::join(tensor.shape, ", "), bytes, offsets[1] - offsets[0]);
   }
   tensor.bytes = data.subspan(offsets[0], bytes);
   return tensor;
@@ -115,7 +146,8 @@ StoredTensors read_safetensors(const MappedFile& file) {
   for (const auto& [stored_name, entry] : header.value().items()) {
     const std::string name = without_prefix(stored_name);
     if (name == "__metadata__" || is_mask(name)) continue;
-    const auto tensor = read_entry(JsonObject(entry, path), name, data);
+    const JsonObject described(entry, fmt::format("{}: tensor '{}'", path, name));
+    const auto tensor = read_entry(described, data);
     if (!tensors.emplace(name, tensor).second) {
       fail(ErrorCode::kCorrupt, "{}: tensor '{}' is there twice", path, name);
     }
@@ -125,8 +157,9 @@ StoredTensors read_safetensors(const MappedFile& file) {
 
 std::shared_ptr<const MappedFile> open_weights(const std::filesystem::path& directory) {
   const auto path = directory / "model.safetensors";
-  if (!std::filesystem::exists(path) &&
-      std::filesystem::exists(directory / "model.safetensors.index.json")) {
+  std::error_code unreadable;  // is reported when the path is opened
+  if (!std::filesystem::exists(path, unreadable) &&
+      std::filesystem::exists(directory / "model.safetensors.index.json", unreadable)) {
     fail(ErrorCode::kUnsupported, "{}: the weights are in several files; one model.safetensors is read",
          directory.string());
   }
@@ -155,8 +188,9 @@ ModelConfig read_gpt2_config(const JsonObject& file) {
   config.ffn_width = file.has("n_inner") ? file.get_size("n_inner") : 4 * config.width;
   config.vocab_size = file.get_size("vocab_size");
   config.context_length = file.get_size("n_positions");
-  config.norm_epsilon = file.get_or<float>("layer_norm_epsilon", 1e-5F);
+  config.norm_epsilon = file.get_float_or("layer_norm_epsilon", 1e-5F);
   config.attention_scale = 1 / std::sqrt(static_cast<float>(config.head_dim));
+  config.tied_head = file.get_bool_or("tie_word_embeddings", true);
   refuse_unless(file, "activation_function", "gelu_new");
   refuse_unless(file, "scale_attn_weights", true);
   refuse_unless(file, "scale_attn_by_inverse_layer_idx", false);
@@ -166,7 +200,7 @@ ModelConfig read_gpt2_config(const JsonObject& file) {
 
 ModelConfig read_hf_config(const std::filesystem::path& path) {
   const auto file = JsonObject::parse(read_text_file(path), path.string());
-  const auto type = file.get<std::string>("model_type");
+  const auto type = file.get_string("model_type");
   std::vector<std::string_view> known;
   for (const auto& info : known_families()) {
     if (!info.hf_name.empty()) known.push_back(info.hf_name);
@@ -192,6 +226,19 @@ void pad_vocabulary(const std::string& path, const ModelConfig& config, Vocabula
 
 }  // namespace
 
+json parse_json_object(std::string_view text, const std::string& path) {
+  json value;
+  try {
+    value = json::parse(text, JsonWatch(path));
+  } catch (const json::parse_error& error) {
+    fail(ErrorCode::kCorrupt, "{}: is not valid JSON at byte {}", path, error.byte);
+  } catch (const json::exception& error) {
+    fail(ErrorCode::kCorrupt, "{}: is not valid JSON: {}", path, error.what());
+  }
+  if (!value.is_object()) fail(ErrorCode::kCorrupt, "{}: is not a JSON object", path);
+  return value;
+}
+
 Model read_hf_model(const std::filesystem::path& directory) {
   ModelConfig config = read_hf_config(directory / "config.json");
   config.name = directory.filename().empty() ? directory.parent_path().filename().string()
@@ -199,7 +246,14 @@ Model read_hf_model(const std::filesystem::path& directory) {
   check_config((directory / "config.json").string(), config);
   auto file = open_weights(directory);
   StoredTensors stored = read_safetensors(*file);
+  const bool may_be_tied = config.tied_head;
   auto tensors = assign_roles(file->path().string(), config, stored, TensorNaming::kHuggingFace);
+  if (config.tied_head && !may_be_tied) {
+    fail(ErrorCode::kCorrupt,
+         "{}: tensor '{}' is missing; \"tie_word_embeddings\" is false, so the head is not the "
+         "embedding",
+         file->path().string(), hf_tensor_name(get_role_info(Role::kHead), config.family, kNoLayer));
+  }
   Vocabulary vocabulary = read_tokenizer_json(directory / "tokenizer.json");
   pad_vocabulary(directory.string(), config, vocabulary);
   return {directory, std::move(config), std::move(vocabulary), std::move(tensors), {std::move(file)}};

@@ -149,7 +149,8 @@ std::string Model::quantized_blocks() const {
 }
 
 Model read_model(const std::filesystem::path& path) {
-  if (std::filesystem::is_directory(path)) return read_hf_model(path);
+  std::error_code unreadable;  // is reported when the path is opened
+  if (std::filesystem::is_directory(path, unreadable)) return read_hf_model(path);
   return read_gguf_model(path);
 }
 

@@ -5,7 +5,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "isogloss/model/model.h"
@@ -14,6 +16,10 @@ namespace isogloss {
 
 Model read_gguf_model(const std::filesystem::path& path);
 Model read_hf_model(const std::filesystem::path& directory);
+
+// A JSON object. Throws Error(kCorrupt), naming `path`, for text that is not one, for a key that is
+// there twice, and for nesting so deep that recursion over it could overflow the stack.
+nlohmann::json parse_json_object(std::string_view text, const std::string& path);
 
 // tokenizer.json of Hugging Face's tokenizers: byte-level BPE with GPT-2's pre-tokenizer. Anything
 // in it that would change token ids and is not understood is refused by name.

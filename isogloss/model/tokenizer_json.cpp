@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include <limits>
 #include <map>
 
 #include "isogloss/base/error.h"
@@ -12,32 +13,41 @@ using nlohmann::json;
 
 class TokenizerJson {
  public:
-  explicit TokenizerJson(const std::filesystem::path& path) : path_(path.string()) {
-    try {
-      root_ = json::parse(read_text_file(path));
-    } catch (const json::parse_error& error) {
-      fail(ErrorCode::kCorrupt, "{}: is not valid JSON at byte {}", path_, error.byte);
-    }
-    if (!root_.is_object()) fail(ErrorCode::kCorrupt, "{}: is not a JSON object", path_);
-  }
+  explicit TokenizerJson(const std::filesystem::path& path)
+      : path_(path.string()), root_(parse_json_object(read_text_file(path), path_)) {}
 
   Vocabulary read() {
-    try {
-      check_pipeline();
-      read_tokens();
-      read_merges();
-      read_post_processor(field(root_, "post_processor"));
-    } catch (const json::exception& error) {
-      fail(ErrorCode::kCorrupt, "{}: a field has the wrong type ({})", path_, error.what());
-    }
+    read_part("pre_tokenizer", [&] { check_pipeline(); });
+    read_part("added_tokens", [&] { read_tokens(); });
+    read_part("model.merges", [&] { read_merges(); });
+    read_part("post_processor", [&] { read_post_processor(field(root_, "post_processor")); });
     return std::move(vocabulary_);
   }
 
  private:
+  template <typename Step>
+  void read_part(const char* part, Step step) const {
+    try {
+      step();
+    } catch (const json::exception& error) {
+      fail(ErrorCode::kCorrupt, "{}: {} has a field that is missing or of the wrong type ({})",
+           path_, part, error.what());
+    }
+  }
+
   static const json& field(const json& object, const char* key) {
     static const json null;
     const auto found = object.find(key);
     return found == object.end() ? null : *found;
+  }
+
+  // The items of a list that may be absent.
+  const json& list(const json& object, const char* key) const {
+    static const json empty = json::array();
+    const json& found = field(object, key);
+    if (found.is_null()) return empty;
+    if (!found.is_array()) fail(ErrorCode::kCorrupt, "{}: \"{}\" is not a list", path_, key);
+    return found;
   }
 
   void expect(const std::string& name, const json& found, const json& expected) const {
@@ -71,17 +81,21 @@ class TokenizerJson {
   }
 
   void read_tokens() {
-    std::map<int64_t, std::pair<std::string, TokenType>> by_id;
-    for (const auto& [token, id] : field(field(root_, "model"), "vocab").items()) {
-      add_token(by_id, id.get<int64_t>(), token, TokenType::kNormal);
+    std::map<int32_t, std::pair<std::string, TokenType>> by_id;
+    const json& vocab = field(field(root_, "model"), "vocab");
+    if (!vocab.is_object()) fail(ErrorCode::kCorrupt, "{}: model.vocab is not an object", path_);
+    for (const auto& [token, id] : vocab.items()) {
+      add_token(by_id, get_id(id, token), token, TokenType::kNormal);
     }
-    for (const json& added : field(root_, "added_tokens")) {
+    for (const json& added : list(root_, "added_tokens")) {
+      const auto content = added.at("content").get<std::string>();
       const bool special = added.at("special").get<bool>();
-      add_token(by_id, added.at("id").get<int64_t>(), added.at("content").get<std::string>(),
+      if (!special) check_added_token(added, content);
+      add_token(by_id, get_id(added.at("id"), content), content,
                 special ? TokenType::kControl : TokenType::kUserDefined);
     }
     for (auto& [id, token] : by_id) {
-      if (id != static_cast<int64_t>(vocabulary_.size())) {
+      if (static_cast<size_t>(id) != vocabulary_.size()) {
         fail(ErrorCode::kCorrupt, "{}: token id {} is not there; ids must run from 0 without gaps",
              path_, vocabulary_.size());
       }
@@ -92,7 +106,25 @@ class TokenizerJson {
     vocabulary_.pre = "gpt-2";
   }
 
-  void add_token(std::map<int64_t, std::pair<std::string, TokenType>>& by_id, int64_t id,
+  int32_t get_id(const json& id, const std::string& token) const {
+    constexpr uint64_t kMost = std::numeric_limits<int32_t>::max();
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > kMost) {
+      fail(ErrorCode::kCorrupt, "{}: token '{}' has id {}, expected 0..{}", path_, token, id.dump(),
+           kMost);
+    }
+    return id.get<int32_t>();
+  }
+
+  // Special tokens are not looked for in text; what these flags do to others, llama.cpp does not.
+  void check_added_token(const json& added, const std::string& content) const {
+    for (const char* flag : {"lstrip", "rstrip", "single_word"}) {
+      if (!added.value(flag, false)) continue;
+      fail(ErrorCode::kUnsupported, "{}: \"{}\" is true for added token '{}'; only false is understood",
+           path_, flag, content);
+    }
+  }
+
+  void add_token(std::map<int32_t, std::pair<std::string, TokenType>>& by_id, int32_t id,
                  const std::string& token, TokenType type) const {
     const auto [place, fresh] = by_id.try_emplace(id, token, type);
     if (fresh) return;
@@ -105,11 +137,14 @@ class TokenizerJson {
 
   // A merge is "left right" or, since tokenizers 0.20, ["left", "right"].
   void read_merges() {
-    for (const json& merge : field(field(root_, "model"), "merges")) {
+    for (const json& merge : list(field(root_, "model"), "merges")) {
       if (merge.is_string()) {
         vocabulary_.merges.push_back(merge.get<std::string>());
       } else {
-        const auto pair = merge.get<std::array<std::string, 2>>();
+        const auto pair = merge.get<std::vector<std::string>>();
+        if (pair.size() != 2) {
+          fail(ErrorCode::kCorrupt, "{}: model.merges holds {}, expected pairs", path_, merge.dump());
+        }
         vocabulary_.merges.push_back(pair[0] + ' ' + pair[1]);
       }
     }
@@ -144,12 +179,11 @@ class TokenizerJson {
         continue;
       }
       const auto name = piece.at("SpecialToken").at("id").get<std::string>();
-      const auto ids =
-          processor.at("special_tokens").at(name).at("ids").get<std::vector<int32_t>>();
+      const json& ids = processor.at("special_tokens").at(name).at("ids");
       auto& slot = text_seen ? vocabulary_.eos : vocabulary_.bos;
       auto& flag = text_seen ? vocabulary_.add_eos : vocabulary_.add_bos;
       if (ids.size() != 1 || flag.value_or(false)) refuse_template(processor);
-      slot = ids.front();
+      slot = get_id(ids.at(0), name);
       flag = true;
     }
     if (!text_seen) refuse_template(processor);

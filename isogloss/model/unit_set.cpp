@@ -53,17 +53,21 @@ std::optional<TensorSet> find_layer(const Model& model, std::string_view unit) {
   const auto layer = parse_number(unit.substr(1, dot == unit.npos ? dot : dot - 1));
   const std::string_view half = dot == unit.npos ? "" : unit.substr(dot + 1);
   if (!layer || *layer >= model.config().layers) return std::nullopt;
-  if (!half.empty() && half != "attn" && half != "mlp") return std::nullopt;
+  if (dot != unit.npos && half != "attn" && half != "mlp") return std::nullopt;
   return tensors_where(model, [&](auto& tensor, auto& role) {
     const bool in_half = half.empty() || (half == "attn") == (role.component == Component::kAttention);
     return tensor.layer == *layer && in_half;
   });
 }
 
+std::string_view without_suffix(std::string_view name) {
+  constexpr std::string_view kSuffix = ".weight";
+  return name.ends_with(kSuffix) ? name.substr(0, name.size() - kSuffix.size()) : name;
+}
+
 std::optional<TensorSet> find_named(const Model& model, std::string_view unit) {
-  const std::string with_suffix = std::string(unit) + ".weight";
   TensorSet set = tensors_where(model, [&](auto& tensor, auto&) {
-    return tensor.name == unit || tensor.name == with_suffix;
+    return tensor.name == unit || without_suffix(tensor.name) == unit;
   });
   if (std::ranges::find(set, true) == set.end()) return std::nullopt;
   return set;
@@ -95,7 +99,10 @@ std::optional<TensorSet> find_random(const Model& model, std::string_view unit) 
   for (size_t layer = 0; layer < model.config().layers; ++layer) {
     for (const char* half : {"", ".attn", ".mlp"}) names.push_back(fmt::format("L{}{}", layer, half));
   }
-  for (const auto& tensor : model.tensors()) names.push_back(tensor.name);
+  const bool has_suffix = without_suffix(unit) != unit;
+  for (const auto& tensor : model.tensors()) {
+    names.emplace_back(has_suffix ? tensor.name : without_suffix(tensor.name));
+  }
   fail(ErrorCode::kBadArgument,
        "unit '{}' names nothing in this model{}; units are L0..L{}, L0.attn, L0.mlp, embeddings, "
        "head, biases, norms, tensor names such as blk.0.ffn_down, and random:N@SEED, joined by '+'",

@@ -20,7 +20,9 @@ constexpr MetricColumn kColumns[] = {
     {"kl_per_unit", "KL divergence in nats per parallel unit",
      [](const Language& l) { return l.kl_per_unit; }},
     {"kl_per_token", "mean KL divergence in nats per token",
-     [](const Language& l) { return Measured{l.kl_per_token.mean, ""}; }},
+     [](const Language& l) {
+       return Measured{l.kl_per_token.mean, ""};
+     }},
     {"kl_per_byte", "KL divergence in nats per UTF-8 byte",
      [](const Language& l) { return l.kl_per_byte; }},
     {"flip_rate", "share of positions whose most likely token changed",
@@ -38,14 +40,17 @@ struct SummaryNumber {
   double (*of)(const RunResult&);
 };
 
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+// fmax and fmin pass over NaN.
 double largest(const RunResult& run, double (*get)(const Language&)) {
-  double most = -std::numeric_limits<double>::infinity();
-  for (const auto& language : run.languages) most = std::max(most, get(language));
+  double most = kNaN;
+  for (const auto& language : run.languages) most = std::fmax(most, get(language));
   return most;
 }
 
 double value_or_nan(const Measured& measured) {
-  return measured.estimate ? measured.estimate->value : std::numeric_limits<double>::quiet_NaN();
+  return measured.estimate ? measured.estimate->value : kNaN;
 }
 
 constexpr SummaryNumber kSummaryNumbers[] = {
@@ -64,7 +69,9 @@ constexpr SummaryNumber kSummaryNumbers[] = {
 
 }  // namespace
 
-std::span<const MetricColumn> metric_columns() { return kColumns; }
+std::span<const MetricColumn> metric_columns() {
+  return kColumns;
+}
 
 std::vector<std::string> table_metrics() {
   std::vector<std::string> names;
@@ -80,11 +87,16 @@ double summary_number(const AuditReport& report, std::string_view name) {
     fail(ErrorCode::kBadArgument, "'{}' is no summary number{}; there are {}", name,
          did_you_mean(name, names), fmt::join(names, ", "));
   }
-  std::vector<double> values;
-  for (const auto& run : report.result.runs) values.push_back(found->of(run));
-  return found->smallest ? *std::ranges::min_element(values) : *std::ranges::max_element(values);
+  double extreme = kNaN;
+  for (const auto& run : report.result.runs) {
+    const double value = found->of(run);
+    extreme = found->smallest ? std::fmin(extreme, value) : std::fmax(extreme, value);
+  }
+  return extreme;
 }
 
-std::string_view version() { return ISOGLOSS_VERSION; }
+std::string_view version() {
+  return ISOGLOSS_VERSION;
+}
 
 }  // namespace isogloss

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "isogloss/report/report_impl.h"
 
 namespace isogloss {
@@ -12,32 +14,46 @@ std::string csv_text(std::string_view text) {
   return result + '"';
 }
 
-// value,lo,hi; empty fields where there is no number.
+// Empty where there is no number.
+std::string field(double value) {
+  return std::isfinite(value) ? fmt::format("{}", value) : std::string();
+}
+
+// value,lo,hi
 std::string fields(const Measured& measured) {
   if (!measured.estimate) return ",,";
   const Estimate& estimate = *measured.estimate;
-  return fmt::format("{},{},{}", estimate.value, estimate.lo, estimate.hi);
+  return fmt::format("{},{},{}", field(estimate.value), field(estimate.lo), field(estimate.hi));
+}
+
+std::string header() {
+  std::string line =
+      "run,scheme,protect,size_bytes,bits_per_weight,regime,language,tokens,units,bytes,"
+      "ppl_reference,ppl,kl_median,kl_p99,kl_p999,kl_max";
+  for (const auto& column : metric_columns()) {
+    line += fmt::format(",{0},{0}_lo,{0}_hi", column.name);
+  }
+  return line;
+}
+
+std::string row(const RunResult& run, const LanguageResult& language) {
+  const KlPerToken& kl = language.kl_per_token;
+  std::string line = fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+                                 csv_text(run.name), csv_text(run.scheme), csv_text(run.protect),
+                                 run.size_bytes, field(run.bits_per_weight), to_string(run.regime),
+                                 csv_text(language.code), language.tokens, language.units,
+                                 language.bytes, field(language.ppl_reference), field(language.ppl),
+                                 field(kl.median), field(kl.p99), field(kl.p999), field(kl.max));
+  for (const auto& column : metric_columns()) line += "," + fields(column.get(language));
+  return line;
 }
 
 }  // namespace
 
 std::string to_csv(const AuditReport& report) {
-  std::string csv = "run,scheme,protect,size_bytes,bits_per_weight,regime,language,tokens,units,bytes,"
-                    "ppl_reference,ppl,kl_median,kl_p99,kl_p999,kl_max";
-  for (const auto& column : metric_columns()) {
-    csv += fmt::format(",{0},{0}_lo,{0}_hi", column.name);
-  }
-  csv += "\r\n";
+  std::string csv = header() + "\r\n";
   for (const auto& run : report.result.runs) {
-    for (const auto& l : run.languages) {
-      csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", csv_text(run.name),
-                         csv_text(run.scheme), csv_text(run.protect), run.size_bytes,
-                         run.bits_per_weight, to_string(run.regime), l.code, l.tokens, l.units,
-                         l.bytes, l.ppl_reference, l.ppl, l.kl_per_token.median,
-                         l.kl_per_token.p99, l.kl_per_token.p999, l.kl_per_token.max);
-      for (const auto& column : metric_columns()) csv += "," + fields(column.get(l));
-      csv += "\r\n";
-    }
+    for (const auto& language : run.languages) csv += row(run, language) + "\r\n";
   }
   return csv;
 }

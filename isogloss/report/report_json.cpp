@@ -9,10 +9,24 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+Json number(double value) {
+  return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+
+// `object` with a "status" that names its numbers that are null.
+Json with_status(Json object) {
+  std::string names;
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_null()) names += (names.empty() ? "" : ", ") + name;
+  }
+  if (!names.empty()) object["status"] = "NOT FINITE: " + names;
+  return object;
+}
 
 Json estimate(const Estimate& estimate) {
-  return {{"value", number(estimate.value)}, {"lo", number(estimate.lo)}, {"hi", number(estimate.hi)}};
+  return with_status({{"value", number(estimate.value)},
+                      {"lo", number(estimate.lo)},
+                      {"hi", number(estimate.hi)}});
 }
 
 Json measured(const Measured& measured) {
@@ -21,9 +35,13 @@ Json measured(const Measured& measured) {
 }
 
 Json kl_per_token(const KlPerToken& kl) {
-  return {{"mean", number(kl.mean.value)}, {"lo", number(kl.mean.lo)}, {"hi", number(kl.mean.hi)},
-          {"median", number(kl.median)},   {"p99", number(kl.p99)},    {"p999", number(kl.p999)},
-          {"max", number(kl.max)}};
+  return with_status({{"mean", number(kl.mean.value)},
+                      {"lo", number(kl.mean.lo)},
+                      {"hi", number(kl.mean.hi)},
+                      {"median", number(kl.median)},
+                      {"p99", number(kl.p99)},
+                      {"p999", number(kl.p999)},
+                      {"max", number(kl.max)}});
 }
 
 Json language(const LanguageResult& result) {
@@ -37,7 +55,7 @@ Json language(const LanguageResult& result) {
                                          ? kl_per_token(result.kl_per_token)
                                          : measured(column.get(result));
   }
-  return json;
+  return with_status(std::move(json));
 }
 
 Json disparity(const RunResult& run) {
@@ -54,7 +72,7 @@ Json disparity(const RunResult& run) {
         estimate({disparity.deviation[l], disparity.deviation_lo[l], disparity.deviation_hi[l]});
   }
   json["ln_kl_deviation"] = std::move(deviations);
-  return json;
+  return with_status(std::move(json));
 }
 
 Json run(const RunResult& result) {
@@ -71,7 +89,26 @@ Json run(const RunResult& result) {
   Json languages = Json::object();
   for (const auto& entry : result.languages) languages[entry.code] = language(entry);
   json["languages"] = std::move(languages);
-  return json;
+  return with_status(std::move(json));
+}
+
+Json model(const AuditReport::ModelFacts& facts) {
+  return with_status({{"path", facts.path},
+                      {"name", facts.name},
+                      {"family", facts.family},
+                      {"layers", facts.layers},
+                      {"parameters", facts.parameters},
+                      {"size_bytes", facts.size_bytes},
+                      {"bits_per_weight", number(facts.bits_per_weight)},
+                      {"quantized_blocks", facts.quantized_blocks}});
+}
+
+Json noise_floor(const NoiseFloor& floor) {
+  return with_status({{"tokens", floor.tokens},
+                      {"kl_per_token_mean", number(floor.kl_per_token_mean)},
+                      {"kl_per_token_max", number(floor.kl_per_token_max)},
+                      {"flip_rate", number(floor.flip_rate)},
+                      {"nll_per_token_max", number(floor.nll_per_token_max)}});
 }
 
 }  // namespace
@@ -79,15 +116,7 @@ Json run(const RunResult& result) {
 std::string to_json(const AuditReport& report) {
   const AuditResult& result = report.result;
   Json json = {{"isogloss", version()},
-               {"model",
-                {{"path", report.model.path},
-                 {"name", report.model.name},
-                 {"family", report.model.family},
-                 {"layers", report.model.layers},
-                 {"parameters", report.model.parameters},
-                 {"size_bytes", report.model.size_bytes},
-                 {"bits_per_weight", number(report.model.bits_per_weight)},
-                 {"quantized_blocks", report.model.quantized_blocks}}},
+               {"model", model(report.model)},
                {"corpus",
                 {{"name", report.corpus.name},
                  {"parallel", report.corpus.parallel},
@@ -104,12 +133,7 @@ std::string to_json(const AuditReport& report) {
                  {"seed", result.seed},
                  {"draws", result.draws},
                  {"confidence", kConfidence}}},
-               {"noise_floor",
-                {{"tokens", result.noise_floor.tokens},
-                 {"kl_per_token_mean", number(result.noise_floor.kl_per_token_mean)},
-                 {"kl_per_token_max", number(result.noise_floor.kl_per_token_max)},
-                 {"flip_rate", number(result.noise_floor.flip_rate)},
-                 {"nll_per_token_max", number(result.noise_floor.nll_per_token_max)}}}};
+               {"noise_floor", noise_floor(result.noise_floor)}};
   Json runs = Json::array();
   for (const auto& entry : result.runs) runs.push_back(run(entry));
   json["runs"] = std::move(runs);

@@ -28,12 +28,6 @@ Sequence window_sequence(const Tokenizer& tokenizer, std::span<const int32_t> to
   return sequence;
 }
 
-std::string joined_lines(const std::vector<std::string>& lines) {
-  std::string text;
-  for (const auto& line : lines) text.append(text.empty() ? "" : "\n").append(line);
-  return text;
-}
-
 }  // namespace
 
 TokenizedCorpus tokenize(const Corpus& corpus, const Tokenizer& tokenizer, size_t context_length) {
@@ -68,7 +62,7 @@ TokenizedCorpus tokenize_windows(const Corpus& corpus, const Tokenizer& tokenize
   }
   TokenizedCorpus result{corpus.name, false, {}};
   for (const auto& language : corpus.languages) {
-    const auto tokens = tokenizer.encode(joined_lines(language.units));
+    const auto tokens = tokenizer.encode(fmt::format("{}", fmt::join(language.units, "\n")));
     TokenizedLanguage tokenized{language.code, {}, {}};
     for (size_t start = 0; start + window <= tokens.size(); start += window) {
       tokenized.unit_ids.push_back(std::to_string(start / window));

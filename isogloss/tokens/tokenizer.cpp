@@ -21,11 +21,14 @@ struct ModelDeleter {
   void operator()(llama_model* model) const { llama_model_free(model); }
 };
 
-// The last error line that llama.cpp logged on this thread; everything else it logs is dropped.
-thread_local std::string last_error;
+// The first error line that llama.cpp logged on this thread since it was cleared: later ones only say
+// that loading failed. Everything else it logs is dropped.
+thread_local std::string first_error;
 
 void keep_errors(ggml_log_level level, const char* text, void*) {
-  if (level == GGML_LOG_LEVEL_ERROR) last_error = text;
+  if (level != GGML_LOG_LEVEL_ERROR || !first_error.empty()) return;
+  first_error = text;
+  if (first_error.ends_with('\n')) first_error.pop_back();
 }
 
 void check_token_lists(const Vocabulary& vocabulary, const std::string& origin) {
@@ -40,11 +43,26 @@ void check_token_lists(const Vocabulary& vocabulary, const std::string& origin) 
     fail(ErrorCode::kCorrupt, "{}: tokenizer '{}' has {} token scores, expected {}", origin,
          vocabulary.model, vocabulary.scores.size(), scores);
   }
-  std::unordered_set<std::string_view> seen;
-  for (size_t id = 0; id < count; ++id) {
-    if (!seen.insert(vocabulary.tokens[id]).second) {
-      fail(ErrorCode::kCorrupt, "{}: token {} '{}' is in the vocabulary twice", origin, id,
-           vocabulary.tokens[id]);
+}
+
+// llama.cpp aborts unless all tokens differ, once it has cut them at a NUL and named the empty ones.
+void check_token_texts(const Vocabulary& vocabulary, const std::string& origin) {
+  // Decoding a token that is not byte-level text takes memory that grows with the square of its size.
+  constexpr uint64_t kMostSquares = uint64_t{1} << 28;
+  uint64_t squares = 0;
+  std::unordered_set<std::string> seen;
+  for (size_t id = 0; id < vocabulary.size(); ++id) {
+    const std::string& token = vocabulary.tokens[id];
+    if (token.find('\0') != token.npos) {
+      fail(ErrorCode::kCorrupt, "{}: token {} holds a NUL byte", origin, id);
+    }
+    squares += uint64_t{token.size()} * token.size();
+    if (squares > kMostSquares) {
+      fail(ErrorCode::kUnsupported, "{}: token {} has {} bytes; so many and so long tokens are not read",
+           origin, id, token.size());
+    }
+    if (!seen.insert(token.empty() ? fmt::format("[EMPTY_{}]", id) : token).second) {
+      fail(ErrorCode::kCorrupt, "{}: token {} '{}' is in the vocabulary twice", origin, id, token);
     }
   }
 }
@@ -60,8 +78,9 @@ void check_byte_tokens(const Vocabulary& vocabulary, const std::string& origin) 
   for (size_t id = 0; id < vocabulary.size(); ++id) {
     if (vocabulary.types[id] != TokenType::kByte) continue;
     if (vocabulary.model == "llama" && is_byte_token(vocabulary.tokens[id])) continue;
-    fail(ErrorCode::kCorrupt, "{}: token {} '{}' has the type of a byte and is not <0xNN>", origin,
-         id, vocabulary.tokens[id]);
+    fail(ErrorCode::kCorrupt,
+         "{}: token {} '{}' has the type of a byte; expected <0xNN>, and only in kind 'llama'",
+         origin, id, vocabulary.tokens[id]);
   }
 }
 
@@ -89,12 +108,18 @@ void check(const Vocabulary& vocabulary, const std::string& origin) {
          "{}: tokenizer kind '{}'; known are 'gpt2' (byte-level BPE) and 'llama' (SentencePiece)",
          origin, vocabulary.model);
   }
+  // llama.cpp does not split spaces off for it, and aborts on two of them.
+  if (vocabulary.pre == "whitespace") {
+    fail(ErrorCode::kUnsupported, "{}: pre-tokenizer 'whitespace' is not supported", origin);
+  }
   check_token_lists(vocabulary, origin);
+  check_token_texts(vocabulary, origin);
   check_byte_tokens(vocabulary, origin);
   check_special_ids(vocabulary, origin);
   for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
-    const auto space = vocabulary.merges[rank].find(' ', 1);
-    if (space == std::string::npos || space + 1 == vocabulary.merges[rank].size()) {
+    const std::string& merge = vocabulary.merges[rank];
+    const size_t space = merge.find(' ', 1);
+    if (space == merge.npos || space + 1 == merge.size() || merge.find('\0') != merge.npos) {
       fail(ErrorCode::kCorrupt, "{}: merge {} '{}' is not two tokens with a space between", origin,
            rank, vocabulary.merges[rank]);
     }
@@ -154,15 +179,20 @@ Tokenizer::Tokenizer(const Vocabulary& vocabulary, const std::string& origin)
   const auto gguf = to_gguf(vocabulary);
   llama_model_params params = llama_model_default_params();
   params.vocab_only = true;
-  last_error.clear();
+  first_error.clear();
   impl_->model.reset(llama_model_init_from_user(
       gguf.get(), [](ggml_tensor*, void*) {}, nullptr, params));
   if (!impl_->model) {
     fail(ErrorCode::kUnsupported, "{}: llama.cpp does not take this tokenizer (pre-tokenizer '{}'): {}",
-         origin, vocabulary.pre, last_error);
+         origin, vocabulary.pre, first_error);
   }
   impl_->vocab = llama_model_get_vocab(impl_->model.get());
   impl_->origin = origin;
+  // Some pre-tokenizers add a bos token whatever the vocabulary says.
+  if (llama_vocab_get_add_bos(impl_->vocab) && !vocabulary.bos) {
+    fail(ErrorCode::kCorrupt, "{}: pre-tokenizer '{}' adds a bos token, and the tokenizer names none",
+         origin, vocabulary.pre);
+  }
 }
 
 Tokenizer::~Tokenizer() = default;

@@ -1,0 +1,25 @@
+# Completion of isogloss for bash: source it, or install it under bash-completion's completions/.
+_isogloss() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    mapfile -t COMPREPLY < <(compgen -W "audit --help --version" -- "$current")
+    return
+  fi
+  case $previous in
+    --scheme) mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" audit --list-schemes)" -- "$current") ;;
+    --langs|--reference-lang)
+      mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" audit --list-languages | cut -d' ' -f1)" -- "$current") ;;
+    --compute) mapfile -t COMPREPLY < <(compgen -W "f32 bf16" -- "$current") ;;
+    --seed-family) mapfile -t COMPREPLY < <(compgen -W "A B C" -- "$current") ;;
+    --include) mapfile -t COMPREPLY < <(compgen -W "embeddings head norms" -- "$current") ;;
+    *)
+      if [[ $current == -* ]]; then
+        local options
+        options=$("${COMP_WORDS[0]}" audit --help | grep -o -- '--[a-z][a-z-]*' | sort -u)
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
+      else
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+      fi ;;
+  esac
+}
+complete -o filenames -F _isogloss isogloss
