@@ -19,7 +19,7 @@
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/random.h"
-#include "isogloss/model/tensor_roles.h"
+#include "isogloss/model/model.h"
 
 namespace isogloss {
 
@@ -112,7 +112,8 @@ inline uint64_t fnv1a64(std::string_view bytes) {
 inline std::string some_floats(const std::string& name, uint64_t count) {
   Random random(fnv1a64(name));
   std::string bytes;
-  for (uint64_t i = 0; i < count; ++i) bytes += bytes_of(static_cast<float>(random.uniform()) - 0.5F);
+  for (uint64_t i = 0; i < count; ++i)
+    bytes += bytes_of(static_cast<float>(random.uniform()) - 0.5F);
   return bytes;
 }
 
@@ -288,8 +289,8 @@ inline void add_sizes(GgufFile& file, const std::string& arch, const TinySizes& 
   file.set_f32(arch + ".attention.layer_norm_rms_epsilon", 1e-6F);
 }
 
-// Names and shapes as llama.cpp's converter writes them: written out here, so that the table of roles
-// is checked against something that is not itself.
+// Names and shapes as llama.cpp's converter writes them: written out here, so that the table of
+// roles is checked against something that is not itself.
 inline std::vector<FileTensor> gguf_layer_tensors(Family family, size_t layer) {
   const TinySizes s = tiny_sizes(family);
   const std::string block = "blk." + std::to_string(layer) + ".";
@@ -395,14 +396,10 @@ struct HfDirectory {
 };
 
 inline nlohmann::ordered_json tiny_hf_config() {
-  return {{"model_type", "gpt2"},
-          {"activation_function", "gelu_new"},
-          {"layer_norm_epsilon", 1e-5},
-          {"n_embd", kTinyGpt2.width},
-          {"n_head", kTinyGpt2.heads},
-          {"n_inner", kTinyGpt2.ffn_width},
-          {"n_layer", kTinyLayers},
-          {"n_positions", kTinyGpt2.context},
+  return {{"model_type", "gpt2"},         {"activation_function", "gelu_new"},
+          {"layer_norm_epsilon", 1e-5},   {"n_embd", kTinyGpt2.width},
+          {"n_head", kTinyGpt2.heads},    {"n_inner", kTinyGpt2.ffn_width},
+          {"n_layer", kTinyLayers},       {"n_positions", kTinyGpt2.context},
           {"vocab_size", kTinyVocabulary}};
 }
 
@@ -421,8 +418,7 @@ inline nlohmann::ordered_json tiny_hf_tokenizer() {
            {{"type", "TemplateProcessing"},
             {"single", Json::array({bos, text})},
             {"special_tokens", ids}}},
-          {"model",
-           {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"a b", "c d", "ab cd"}}}}};
+          {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", {"a b", "c d", "ab cd"}}}}};
 }
 
 // Names and shapes as transformers writes them; Conv1D weights are [inputs][outputs].
@@ -458,5 +454,19 @@ inline HfDirectory tiny_hf() {
   for (auto& tensor : tensors) directory.tensors.push_back({std::move(tensor), "F32"});
   return directory;
 }
+
+// Reads models out of a temporary directory.
+class Models : public testing::Test {
+ protected:
+  Model read(const GgufFile& file, const std::string& name = "tiny.gguf") const {
+    return read_model(directory_.write(name, file.bytes()));
+  }
+  Model read(const HfDirectory& hf) const {
+    hf.write(directory_);
+    return read_model(directory_.path());
+  }
+
+  TempDirectory directory_;
+};
 
 }  // namespace isogloss

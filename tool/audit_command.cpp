@@ -1,11 +1,14 @@
 // isogloss audit
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <list>
 #include <memory>
 #include <regex>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/suggest.h"
 #include "isogloss/report/report.h"
 #include "isogloss/text/text.h"
 #include "tool/commands.h"
@@ -58,20 +61,31 @@ struct AuditInputs {
   std::vector<AuditRun> runs;
 };
 
+// "UNITS" or "UNITS=SCHEME".
+void parse_protect(const std::string& text, AssignmentRequest& request) {
+  const size_t equals = text.find('=');
+  request.protect = text.substr(0, equals);
+  if (equals == std::string::npos) return;
+  if (equals == 0) {
+    fail(ErrorCode::kBadArgument, "--protect {}: no units before '='; expected UNITS=SCHEME", text);
+  }
+  request.protect_scheme = parse_scheme(text.substr(equals + 1));
+}
+
 void add_scheme_runs(const AuditArguments& arguments, AuditInputs& inputs) {
   AssignmentRequest request;
-  request.include = arguments.include;
   request.seed_family = parse_seed_family(arguments.seed_family);
-  const size_t equals = arguments.protect.find('=');
-  request.protect = arguments.protect.substr(0, equals);
-  if (equals != std::string::npos) {
-    request.protect_scheme = parse_scheme(arguments.protect.substr(equals + 1));
-  }
-  for (const auto& name : arguments.schemes) {
-    request.scheme = parse_scheme(name);
-    if (request.scheme.kind == SchemeKind::kSeed) request.include.clear();
-    inputs.assignments.push_back(assign(*inputs.reference, request));
+  parse_protect(arguments.protect, request);
+  std::vector<Scheme> schemes;
+  for (const auto& name : arguments.schemes) schemes.push_back(parse_scheme(name));
+  const auto is_seed = [](const Scheme& scheme) { return scheme.kind == SchemeKind::kSeed; };
+  // Groups are for the schemes that take them; where there are none, assign() refuses the groups.
+  const bool only_seed = std::ranges::all_of(schemes, is_seed);
+  for (const Scheme& scheme : schemes) {
+    request.scheme = scheme;
     request.include = arguments.include;
+    if (is_seed(scheme) && !only_seed) request.include.clear();
+    inputs.assignments.push_back(assign(*inputs.reference, request));
     AuditRun run{to_string(request.scheme), to_string(request.scheme), arguments.protect,
                  {inputs.reference.get(), &inputs.assignments.back()}};
     if (!run.protect.empty()) run.name += "+" + run.protect;
@@ -177,19 +191,35 @@ AuditReport run_audit(const AuditArguments& arguments) {
   return report;
 }
 
-// "worst_kl>0.02": true when the number is past the limit.
-bool limit_is_missed(const AuditReport& report, const std::string& limit) {
-  static const std::regex kForm(R"(([a-z_]+)(>=?|<=?)([-+.0-9eE]+))");
+struct Limit {
+  std::string name, sign;
+  double bound = 0;
+};
+
+// "worst_kl>0.02".
+Limit parse_limit(const std::string& text) {
+  static const std::regex kForm(R"(([a-z_]+)(>=?|<=?)(-?[.0-9][-+.0-9eE]*))");
   std::smatch match;
-  if (!std::regex_match(limit, match, kForm)) {
-    fail(ErrorCode::kBadArgument, "--fail-if {}: expected NAME>NUMBER or NAME<NUMBER", limit);
+  if (std::regex_match(text, match, kForm)) {
+    const std::string number = match[3].str();
+    const char* const last = number.data() + number.size();
+    double bound = 0;
+    const auto [end, error] = std::from_chars(number.data(), last, bound);
+    if (error == std::errc{} && end == last) return {match[1].str(), match[2].str(), bound};
   }
-  const double value = summary_number(report, match[1].str());
-  const double bound = std::strtod(match[3].str().c_str(), nullptr);
-  const std::string sign = match[2].str();
-  if (sign == ">") return value > bound;
-  if (sign == ">=") return value >= bound;
-  return sign == "<" ? value < bound : value <= bound;
+  fail(ErrorCode::kBadArgument, "--fail-if {}: expected NAME>NUMBER or NAME<NUMBER", text);
+}
+
+// True when the number is past the limit.
+bool limit_is_missed(const AuditReport& report, const std::string& text) {
+  const Limit limit = parse_limit(text);
+  const double value = summary_number(report, limit.name);
+  if (std::isnan(value)) {
+    fail(ErrorCode::kNotFinite, "--fail-if {}: no run has this number to be tested", text);
+  }
+  if (limit.sign == ">") return value > limit.bound;
+  if (limit.sign == ">=") return value >= limit.bound;
+  return limit.sign == "<" ? value < limit.bound : value <= limit.bound;
 }
 
 void write_outputs(const AuditArguments& arguments, const AuditReport& report) {
@@ -212,19 +242,32 @@ Outcome list_names(const AuditArguments& arguments) {
   return Outcome::kDone;
 }
 
+void check_can_write(const std::string& path) {
+  if (path.empty() || path == "-") return;
+  const fs::path directory = fs::absolute(path).parent_path();
+  std::error_code error;
+  if (!fs::is_directory(directory, error)) {
+    fail(ErrorCode::kNotFound, "{}: cannot be written: {} is no directory", path,
+         directory.string());
+  }
+  if (fs::is_directory(path, error)) {
+    fail(ErrorCode::kIo, "{}: cannot be written: it is a directory", path);
+  }
+}
+
 // Fails on what can be known to be wrong before hours of work.
 void check_early(const AuditArguments& arguments) {
   const auto metrics = table_metrics();
   if (std::ranges::find(metrics, arguments.metric) == metrics.end()) {
-    fail(ErrorCode::kBadArgument, "--metric {}: there are {}", arguments.metric,
-         fmt::join(metrics, ", "));
+    fail(ErrorCode::kBadArgument, "--metric {}{}; there are {}", arguments.metric,
+         did_you_mean(arguments.metric, metrics), fmt::join(metrics, ", "));
   }
+  check_can_write(arguments.json);
+  check_can_write(arguments.csv);
   if (arguments.json == "-" && arguments.csv == "-") {
     fail(ErrorCode::kBadArgument, "--json - and --csv -: one of them can go to standard output");
   }
-  AuditReport empty;
-  empty.result.runs.emplace_back();
-  for (const auto& limit : arguments.fail_if) limit_is_missed(empty, limit);
+  for (const auto& limit : arguments.fail_if) summary_number({}, parse_limit(limit).name);
 }
 
 Outcome run_command(AuditArguments arguments) {
@@ -244,8 +287,16 @@ Outcome run_command(AuditArguments arguments) {
   return missed ? Outcome::kThreshold : Outcome::kDone;
 }
 
+// CLI11 reads "-3" into an unsigned number as 2^64 - 3.
+const CLI::Validator kNotNegative(
+    [](const std::string& text) {
+      return text.find('-') == text.npos ? "" : fmt::format("{} is negative", text);
+    },
+    "");
+
 void add_inputs(CLI::App& command, AuditArguments& a) {
-  command.add_option("MODEL", a.model, "GGUF file or Hugging Face directory (default: polyglot-12)");
+  command.add_option("MODEL", a.model,
+                     "GGUF file or Hugging Face directory (default: polyglot-12)");
   command.add_option("--candidate", a.candidates, "A quantized GGUF of the same model; repeatable")
       ->allow_extra_args(false)->type_name("FILE");
   command.add_option("--scheme", a.schemes,
@@ -264,13 +315,16 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
       ->capture_default_str();
   command.add_option("--langs", a.languages, "Languages, as en,de,zh (default: all there are)")
       ->delimiter(',')->allow_extra_args(false);
-  command.add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
+  command.add_option("--reference-lang", a.reference_language,
+                     "What rho is relative to; or geomean")
       ->capture_default_str();
   command.add_flag("--not-parallel", a.not_parallel, "Lines of different languages are unrelated");
-  command.add_option("--max-units", a.max_units, "Use the first N units of each language");
+  command.add_option("--max-units", a.max_units, "Use the first N units of each language")
+      ->check(kNotNegative);
   command.add_option("--window", a.window,
                      "Cut the text into windows of N tokens and score the second half of each, as "
-                     "llama-perplexity does");
+                     "llama-perplexity does")
+      ->check(kNotNegative);
 }
 
 void add_outputs(CLI::App& command, AuditArguments& a) {
@@ -282,10 +336,13 @@ void add_outputs(CLI::App& command, AuditArguments& a) {
   command.add_option("--device", a.device, "Where to compute")->capture_default_str();
   command.add_option("--compute", a.compute, "Precision of products: f32 or bf16")
       ->capture_default_str();
-  command.add_option("--threads", a.threads, "Threads (default: one a core)");
+  command.add_option("--threads", a.threads, "Threads (default: one a core)")
+      ->check(kNotNegative);
   command.add_option("--memory", a.memory, "Memory to use, as 4GB (default: 60 % of what is free)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))->type_name("SIZE");
-  command.add_option("--seed", a.seed, "Seed of the bootstrap")->capture_default_str();
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))->transform(kNotNegative)
+      ->type_name("SIZE");
+  command.add_option("--seed", a.seed, "Seed of the bootstrap")->capture_default_str()
+      ->check(kNotNegative);
   command.add_option("--draws", a.draws, "Bootstrap draws")->capture_default_str()
       ->check(CLI::Range(100, 10'000'000));
   command.add_flag("--quiet", a.quiet, "No progress");

@@ -1,6 +1,8 @@
 // The program `isogloss`: dispatch, the only catch, exit status.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <exception>
 #include <new>
 
@@ -14,9 +16,19 @@ int report(std::string_view message) {
   return static_cast<int>(isogloss::Outcome::kFailed);
 }
 
+// Threads that wait for each other between operations should sleep rather than spin: beside other
+// load spinning costs half the speed (measured 1.6 to 3.2 times), on an idle machine nothing. The
+// OpenMP runtime reads this setting before main, so the program starts itself once more.
+void sleep_while_waiting(char** argv) {
+  constexpr const char* kPolicy = "OMP_WAIT_POLICY";
+  if (std::getenv(kPolicy) || setenv(kPolicy, "passive", 1) != 0) return;
+  execv("/proc/self/exe", argv);  // where that is impossible, go on as we are
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  sleep_while_waiting(argv);
   using isogloss::Outcome;
   try {
     CLI::App app("isogloss: quantize a language model so that every language it speaks survives");

@@ -40,6 +40,35 @@ void write_all(int fd, std::string_view content, const std::string& path) {
   }
 }
 
+// A pipe or a device takes bytes, and must not be replaced by a file.
+void write_into(const std::filesystem::path& path, std::string_view content) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.get() < 0) {
+    fail(ErrorCode::kIo, "{}: cannot open: {}", path.string(), system_message(errno));
+  }
+  write_all(file.get(), content, path.string());
+}
+
+void replace_file(const std::filesystem::path& path, std::string_view content) {
+  std::string temporary = path.string() + ".XXXXXX";
+  const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
+  if (file.get() < 0) {
+    fail(ErrorCode::kIo, "{}: cannot create a file beside it: {}", path.string(),
+         system_message(errno));
+  }
+  try {
+    write_all(file.get(), content, path.string());
+    constexpr mode_t kReadableByAll = 0644;
+    if (::fchmod(file.get(), kReadableByAll) != 0 || ::fsync(file.get()) != 0 ||
+        ::rename(temporary.c_str(), path.c_str()) != 0) {
+      fail(ErrorCode::kIo, "{}: cannot finish writing: {}", path.string(), system_message(errno));
+    }
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
@@ -103,23 +132,13 @@ std::string read_text_file(const std::filesystem::path& path) {
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
-  std::string temporary = path.string() + ".XXXXXX";
-  const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (file.get() < 0) {
-    fail(ErrorCode::kIo, "{}: cannot create a file beside it: {}", path.string(),
-         system_message(errno));
-  }
-  try {
-    write_all(file.get(), content, path.string());
-    constexpr mode_t kReadableByAll = 0644;
-    if (::fchmod(file.get(), kReadableByAll) != 0 || ::fsync(file.get()) != 0 ||
-        ::rename(temporary.c_str(), path.c_str()) != 0) {
-      fail(ErrorCode::kIo, "{}: cannot finish writing: {}", path.string(), system_message(errno));
-    }
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
+  std::error_code not_there;  // the path as it is then names a new file
+  const auto target = std::filesystem::canonical(path, not_there);
+  if (not_there) return replace_file(path, content);
+  std::error_code unreadable;
+  const auto status = std::filesystem::status(target, unreadable);
+  if (std::filesystem::is_other(status)) return write_into(target, content);
+  replace_file(target, content);
 }
 
 }  // namespace isogloss
