@@ -153,7 +153,7 @@ void expect_equal(const Sample& found, const Sample& expected) {
 
 TEST(ForwardReference, EqualsTransformersWhenAllSequencesArePacked) {
   const Reference reference = read_reference();
-  LoadedModel ours(repository_path("models/polyglot-12"));
+  LoadedModel ours(repository_path("models/polyglot-12"), /*threads=*/2);
   const auto found = compute(ours, reference.samples, reference.vocab_ids);
   ASSERT_FALSE(found.empty());
   for (size_t s = 0; s < found.size(); ++s) expect_equal(found[s], reference.samples[s]);

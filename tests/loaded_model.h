@@ -15,12 +15,13 @@ inline std::filesystem::path repository_path(const std::string& place) {
   return std::filesystem::path(ISOGLOSS_SOURCE_DIR) / place;
 }
 
-// Products in F32, on every core.
+// Products in F32. On one thread unless asked otherwise: where other processes take the cores, threads
+// that wait for each other after every small product are many times slower.
 struct LoadedModel {
-  explicit LoadedModel(const std::filesystem::path& path)
+  explicit LoadedModel(const std::filesystem::path& path, size_t threads = 1)
       : model(read_model(path)),
         as_stored(unchanged(model)),
-        device("cpu", 0),
+        device("cpu", threads),
         engine(device, {ComputeType::kF32, 1ULL << 30}) {}
 
   Variant stored() const { return {&model, &as_stored}; }

@@ -21,6 +21,11 @@ struct Device::Impl {
   ~Impl();
 };
 
+// matrix * input + bias; `bias` may be null. matrix: [inputs, outputs], F32 or BF16, in which its
+// products are computed; input: F32 [inputs, tokens]; bias: F32 [outputs]. All contiguous.
+ggml_tensor* linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
+                    ggml_tensor* bias);
+
 // What an attention node needs beside its tensors; must outlive the graph's computation.
 struct AttentionShape {
   std::span<const size_t> starts;  // [sequences + 1]: sequence s is tokens starts[s]..starts[s+1]

@@ -64,11 +64,6 @@ class Graph {
     return tensor;
   }
 
-  ggml_tensor* linear(ggml_tensor* input, ggml_tensor* matrix, ggml_tensor* bias) {
-    ggml_tensor* product = ggml_mul_mat(context(), matrix, input);
-    return bias ? ggml_add(context(), product, bias) : product;
-  }
-
   // Over the innermost dimension.
   ggml_tensor* norm(ggml_tensor* input, ggml_tensor* scale, ggml_tensor* bias) {
     const float epsilon = config().norm_epsilon;
@@ -108,14 +103,14 @@ ggml_tensor* columns(ggml_context* context, ggml_tensor* tensor, size_t first, s
 QueryKeyValue project(Graph& graph, ggml_tensor* input, size_t layer) {
   const ModelConfig& config = graph.config();
   if (ggml_tensor* fused = graph.find_weight(Role::kQkv, layer)) {
-    ggml_tensor* all = graph.linear(input, fused, graph.find_weight(Role::kQkvBias, layer));
+    ggml_tensor* all = linear(graph.context(), fused, input, graph.find_weight(Role::kQkvBias, layer));
     const size_t q = config.heads * config.head_dim;
     const size_t kv = config.kv_heads * config.head_dim;
     return {columns(graph.context(), all, 0, q), columns(graph.context(), all, q, kv),
             columns(graph.context(), all, q + kv, kv)};
   }
   const auto product = [&](Role role) {
-    return graph.linear(input, graph.weight(role, layer), nullptr);
+    return linear(graph.context(), graph.weight(role, layer), input, nullptr);
   };
   return {product(Role::kQuery), product(Role::kKey), product(Role::kValue)};
 }
@@ -161,7 +156,7 @@ ggml_tensor* attention_branch(Graph& graph, ggml_tensor* hidden, ggml_tensor* po
   q = norm_and_rotate(graph, q, graph.find_weight(Role::kQueryNorm, layer), positions, layer);
   k = norm_and_rotate(graph, k, graph.find_weight(Role::kKeyNorm, layer), positions, layer);
   ggml_tensor* mixed = packed_attention(graph.context(), q, k, v, shape);
-  ggml_tensor* output = graph.linear(mixed, graph.weight(Role::kAttentionOutput, layer),
+  ggml_tensor* output = linear(graph.context(), graph.weight(Role::kAttentionOutput, layer), mixed,
                                      graph.find_weight(Role::kAttentionOutputBias, layer));
   ggml_tensor* post_norm = graph.find_weight(Role::kAttentionPostNorm, layer);
   return post_norm ? graph.norm(output, post_norm, nullptr) : output;
@@ -170,14 +165,14 @@ ggml_tensor* attention_branch(Graph& graph, ggml_tensor* hidden, ggml_tensor* po
 ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* hidden, size_t layer) {
   ggml_tensor* input = graph.norm(hidden, graph.weight(Role::kFfnNorm, layer),
                                   graph.find_weight(Role::kFfnNormBias, layer));
-  ggml_tensor* up = graph.linear(input, graph.weight(Role::kFfnUp, layer),
+  ggml_tensor* up = linear(graph.context(), graph.weight(Role::kFfnUp, layer), input,
                                  graph.find_weight(Role::kFfnUpBias, layer));
   ggml_tensor* gate = graph.find_weight(Role::kFfnGate, layer);
   const Activation activation = graph.config().activation;
   ggml_tensor* inner = gate ? activate(graph.context(), activation,
-                                       graph.linear(input, gate, nullptr), up)
+                                       linear(graph.context(), gate, input, nullptr), up)
                             : activate(graph.context(), activation, up, nullptr);
-  ggml_tensor* output = graph.linear(inner, graph.weight(Role::kFfnDown, layer),
+  ggml_tensor* output = linear(graph.context(), graph.weight(Role::kFfnDown, layer), inner,
                                      graph.find_weight(Role::kFfnDownBias, layer));
   ggml_tensor* post_norm = graph.find_weight(Role::kFfnPostNorm, layer);
   return post_norm ? graph.norm(output, post_norm, nullptr) : output;
@@ -273,7 +268,7 @@ void Engine::run_head(const Variant& variant, HiddenStates& hidden, std::span<fl
   ggml_tensor* normed = graph.norm(input, graph.weight(Role::kOutputNorm),
                                    graph.find_weight(Role::kOutputNormBias));
   ggml_tensor* head = graph.weight(config.tied_head ? Role::kTokenEmbedding : Role::kHead);
-  ggml_tensor* result = graph.linear(normed, head, nullptr);
+  ggml_tensor* result = linear(graph.context(), head, normed, nullptr);
   if (config.logit_softcap == 0) result->data = logits.data();
   if (config.logit_softcap != 0) {
     result = ggml_scale(graph.context(), result, 1 / config.logit_softcap);
