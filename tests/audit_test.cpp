@@ -1,5 +1,5 @@
-// Contract of audit() in isogloss/measure/measure.h, with models that run. How scores become numbers
-// is in measure_test.cpp.
+// Contract of audit() in isogloss/measure/measure.h, with models that run. How scores become
+// numbers is in measure_test.cpp.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,12 +15,15 @@
 namespace isogloss {
 namespace {
 
-// Relative. Another packing or a plain softmax changes the order of sums in F32: 1e-6 of a logit,
-// less of a sum over tokens.
+// Relative. A plain softmax differs by vector_exp's 2e-7 of a term, another packing by the order of
+// sums in F32, both less in a sum over tokens; a largest KL passes through a float. Measured: 5e-8.
 constexpr double kPackingTolerance = 1e-6;
 
-// Nats, of one token.
+// Nats, of one token: 1e-5 of a logit of size 10, as forward_test allows another packing.
 constexpr double kTokenTolerance = 1e-4;
+
+// What a long sum of doubles is off by.
+constexpr double kRounding = 1e-9;
 
 const std::vector<std::string> kLanguages = {"zh", "en", "he"};  // in no usual order
 constexpr size_t kUnitsEach = 5;
@@ -72,8 +75,8 @@ class Numbers {
     add(run.disparity.gini);
     add(run.disparity.seed_disparity_mean);
     add({run.disparity.p_value, run.disparity.measurable ? 1.0 : 0.0});
-    for (const auto* list : {&run.disparity.deviation, &run.disparity.deviation_lo,
-                             &run.disparity.deviation_hi}) {
+    for (const auto* list :
+         {&run.disparity.deviation, &run.disparity.deviation_lo, &run.disparity.deviation_hi}) {
       values_.insert(values_.end(), list->begin(), list->end());
     }
     for (const LanguageResult& language : run.languages) add(language);
@@ -86,9 +89,7 @@ class Numbers {
     values_.insert(values_.end(), values.begin(), values.end());
   }
   void add(const Estimate& estimate) { add({estimate.value, estimate.lo, estimate.hi}); }
-  void add(const Measured& measured) {
-    add(measured.estimate.value_or(Estimate{-1, -1, -1}));
-  }
+  void add(const Measured& measured) { add(measured.estimate.value_or(Estimate{-1, -1, -1})); }
   void add(const LanguageResult& language) {
     add({static_cast<double>(language.tokens), static_cast<double>(language.units),
          static_cast<double>(language.bytes), language.ppl_reference, language.ppl,
@@ -136,8 +137,7 @@ struct Sums {
   double tokens = 0, bytes = 0, nll_reference = 0, nll = 0, kl = 0, kl_max = 0, flips = 0;
 };
 
-void add_sequence(LoadedModel& ours, const Variant& variant, const Sequence& sequence,
-                  Sums& sums) {
+void add_sequence(LoadedModel& ours, const Variant& variant, const Sequence& sequence, Sums& sums) {
   const HiddenStates base = ours.logits(ours.stored(), sequence.tokens);
   const HiddenStates logits = ours.logits(variant, sequence.tokens);
   sums.bytes += static_cast<double>(sequence.bytes);
@@ -214,8 +214,7 @@ void expect_scores_near(const CorpusScores& found, const CorpusScores& expected)
         const TokenScore& b = expected[l].units[u][t];
         EXPECT_LT(std::abs(a.nll - b.nll), kTokenTolerance);
         EXPECT_LT(std::abs(a.nll_reference - b.nll_reference), kTokenTolerance);
-        EXPECT_LT(std::abs(static_cast<double>(a.kl) - static_cast<double>(b.kl)),
-                  kTokenTolerance);
+        EXPECT_LT(std::abs(static_cast<double>(a.kl) - static_cast<double>(b.kl)), kTokenTolerance);
       }
     }
   }
@@ -226,10 +225,10 @@ TEST(Audit, DoesNotDependOnBatchesSlicesAndChunks) {
   const std::vector<AuditRun> runs = {ours.run("seed-int4"), ours.run("q8_0")};
   const auto expected = scores_of(ours, runs, {});
   std::vector<AuditOptions> shapes(5);
-  shapes[0].batch_tokens = 1;              // each sequence alone
-  shapes[1].hidden_memory = 200'000;       // a slice of 65 tokens
-  shapes[2].hidden_memory = 1;             // a slice for each sequence
-  shapes[3].logit_memory = 1;              // the fewest rows at once
+  shapes[0].batch_tokens = 1;         // each sequence alone
+  shapes[1].hidden_memory = 200'000;  // a slice of 65 tokens
+  shapes[2].hidden_memory = 1;        // a slice for each sequence
+  shapes[3].logit_memory = 1;         // the fewest rows at once
   shapes[4].batch_tokens = 100;
   shapes[4].hidden_memory = 2'000'000;
   shapes[4].logit_memory = 100 * 2 * 16384 * sizeof(float);
@@ -273,7 +272,7 @@ TEST(Audit, ReportsProgressFromStartToEnd) {
   EXPECT_TRUE(std::ranges::is_sorted(done));
   EXPECT_GE(done.front(), 0);
   EXPECT_LE(done.back(), 1);
-  EXPECT_NEAR(done.back(), 1, 1e-9);  // a sum of many small shares
+  EXPECT_NEAR(done.back(), 1, kRounding);
 }
 
 TEST(Audit, FindsNothingInTheReferenceItself) {
@@ -339,7 +338,7 @@ TEST(Audit, KeepsTheOrderOfLanguagesAndItsValuesWithinTheirIntervals) {
     EXPECT_LE(run.disparity.deviation_lo[l], run.disparity.deviation[l]);
     EXPECT_GE(run.disparity.deviation_hi[l], run.disparity.deviation[l]);
   }
-  EXPECT_EQ(run.languages[1].rho.estimate->value, 1);  // English
+  EXPECT_NEAR(run.languages[1].rho.estimate->value, 1, kRounding);  // English
   EXPECT_NE(std::ranges::find(kLanguages, run.worst_language), kLanguages.end());
   EXPECT_GE(run.worst_language_frequency, 0);
   EXPECT_LE(run.worst_language_frequency, 1);
@@ -362,8 +361,8 @@ TEST(Audit, NamesItsRunsAndWhatTheyWeigh) {
 
 TEST(Audit, SeesAModelThatCollapsed) {
   Polyglot ours;
-  const AuditResult result = ours.audit_of(
-      {ours.run("seed-int2", SeedFamily::kA), ours.run("q8_0")}, ours.corpus(2));
+  const AuditResult result =
+      ours.audit_of({ours.run("seed-int2", SeedFamily::kA), ours.run("q8_0")}, ours.corpus(2));
   EXPECT_EQ(result.runs[0].regime, Regime::kCollapsed);
   EXPECT_EQ(result.runs[1].regime, Regime::kNormal);
 }
@@ -375,13 +374,17 @@ TEST(Audit, MeasuresANoiseFloorOfRoundingOnly) {
   for (const auto& language : corpus.languages) {
     tokens += language.sequences[0].scored() + language.sequences[8].scored();
   }
-  const NoiseFloor floor = ours.audit_of({}, corpus).noise_floor;
-  EXPECT_EQ(floor.tokens, tokens);
-  EXPECT_EQ(floor.flip_rate, 0);
-  EXPECT_LE(0, floor.kl_per_token_mean);
-  EXPECT_LE(floor.kl_per_token_mean, floor.kl_per_token_max);
-  EXPECT_LT(floor.kl_per_token_max, kTokenTolerance);
-  EXPECT_LT(floor.nll_per_token_max, kTokenTolerance);
+  AuditOptions few_rows = few_draws();
+  few_rows.logit_memory = 1;  // more chunks than one, cut in two ways
+  for (const AuditOptions& options : {few_draws(), few_rows}) {
+    const NoiseFloor floor = ours.audit_of({}, corpus, options).noise_floor;
+    EXPECT_EQ(floor.tokens, tokens);
+    EXPECT_EQ(floor.flip_rate, 0);
+    EXPECT_LE(0, floor.kl_per_token_mean);
+    EXPECT_LE(floor.kl_per_token_mean, floor.kl_per_token_max);
+    EXPECT_LT(floor.kl_per_token_max, kTokenTolerance);
+    EXPECT_LT(floor.nll_per_token_max, kTokenTolerance);
+  }
 }
 
 TEST(Audit, ComparesWindowsByByte) {
@@ -401,8 +404,7 @@ TEST(Audit, ComparesWindowsByByte) {
     EXPECT_TRUE(language.ln_rho.status.starts_with("UNDEFINED")) << language.ln_rho.status;
     most = std::max(most, language.kl_per_byte.estimate->value);
   }
-  const auto worst =
-      std::ranges::find(run.languages, run.worst_language, &LanguageResult::code);
+  const auto worst = std::ranges::find(run.languages, run.worst_language, &LanguageResult::code);
   ASSERT_NE(worst, run.languages.end());
   EXPECT_EQ(worst->kl_per_byte.estimate->value, most);
 }

@@ -42,17 +42,18 @@ def main():
     text = source / "data" / "parallel" / "en.txt"
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        q8, base, candidate = (folder / name for name in ("q8_0.gguf", "base.gguf", "q8_0-f32.gguf"))
+        q8, base, candidate = (folder / f"{name}.gguf" for name in ("q8_0", "base", "q8_0-f32"))
         run(quantize, "--allow-requantize", model, q8, "Q8_0")
         run(quantize, "--allow-requantize", model, base, "F32")
         run(quantize, "--allow-requantize", q8, candidate, "F32")
         common = ["-f", text, "-c", WINDOW, "--kl-divergence-base", folder / "logits"]
         run(perplexity, "-m", base, *common)
         theirs = run(perplexity, "-m", candidate, *common, "--kl-divergence")
-        ours = json.loads(run(build / "isogloss", "audit", model, "--candidate", q8, "--langs", "en",
-                              "--window", WINDOW, "--quiet", "--json", "-"))
+        ours = json.loads(run(build / "isogloss", "audit", model, "--candidate", q8, "--langs",
+                              "en", "--window", WINDOW, "--quiet", "--json", "-"))
     english = ours["runs"][0]["languages"]["en"]
-    rows = [("mean KL", english["kl_per_token"]["mean"], number("Mean    KLD", theirs), KL_TOLERANCE),
+    rows = [("mean KL", english["kl_per_token"]["mean"], number("Mean    KLD", theirs),
+             KL_TOLERANCE),
             ("PPL", english["ppl"], number(r"Mean PPL\(Q\)", theirs), PPL_TOLERANCE),
             ("PPL of the reference", english["ppl_reference"], number(r"Mean PPL\(base\)", theirs),
              PPL_TOLERANCE)]

@@ -119,8 +119,12 @@ void expect_llama_agrees(const std::string& name) {
   }
 }
 
-TEST(Forward, EqualsLibllamaOnGemma3) { expect_llama_agrees("gemma-3-270m.gguf"); }
-TEST(Forward, EqualsLibllamaOnSmolLm2) { expect_llama_agrees("smollm2-135m.gguf"); }
+TEST(Forward, EqualsLibllamaOnGemma3) {
+  expect_llama_agrees("gemma-3-270m.gguf");
+}
+TEST(Forward, EqualsLibllamaOnSmolLm2) {
+  expect_llama_agrees("smollm2-135m.gguf");
+}
 
 TEST(Forward, PackingChangesNothingButRounding) {
   Fixture ours(kModels / "polyglot-12");

@@ -70,7 +70,8 @@ inline void write_as_f32(const Model& model, const std::filesystem::path& target
   gguf_context* source = gguf_init_from_file(model.path().c_str(), read);
   gguf_context* copy = gguf_init_empty();
   gguf_set_kv(copy, source);
-  const ggml_init_params memory{(model.tensors().size() + 1) * ggml_tensor_overhead(), nullptr, true};
+  const ggml_init_params memory{(model.tensors().size() + 1) * ggml_tensor_overhead(), nullptr,
+                                true};
   ggml_context* context = ggml_init(memory);
   std::vector<std::vector<float>> data;
   for (const TensorView& view : model.tensors()) {

@@ -15,8 +15,8 @@ inline std::filesystem::path repository_path(const std::string& place) {
   return std::filesystem::path(ISOGLOSS_SOURCE_DIR) / place;
 }
 
-// Products in F32. On one thread unless asked otherwise: where other processes take the cores, threads
-// that wait for each other after every small product are many times slower.
+// Products in F32. On one thread unless asked otherwise: where other processes take the cores,
+// threads that wait for each other after every small product are many times slower.
 struct LoadedModel {
   explicit LoadedModel(const std::filesystem::path& path, size_t threads = 1)
       : model(read_model(path)),

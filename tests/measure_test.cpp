@@ -77,8 +77,7 @@ void expect_plain_scores(const Numbers& reference, const Numbers& row, size_t ta
   const TokenScore score = compare_logits(summary, row, static_cast<int32_t>(target));
   EXPECT_NEAR(score.nll_reference, reference_sum - static_cast<double>(reference[target]),
               kLogSumTolerance);
-  EXPECT_NEAR(score.nll,
-              static_cast<double>(plain_log_sum(row)) - static_cast<double>(row[target]),
+  EXPECT_NEAR(score.nll, static_cast<double>(plain_log_sum(row)) - static_cast<double>(row[target]),
               kLogSumTolerance);
   const auto kl = static_cast<double>(plain_kl(reference, row));
   EXPECT_LE(std::abs(static_cast<double>(score.kl) - kl) / std::max(1.0, kl), kKlTolerance);
@@ -434,8 +433,7 @@ TEST(SummarizeRun, FindsALanguageThatLosesThreeTimesAsMuch) {
     EXPECT_LE(disparity.deviation_lo[l], disparity.deviation[l]);
     EXPECT_GE(disparity.deviation_hi[l], disparity.deviation[l]);
   }
-  EXPECT_NE(disparity.verdict.find("more than the mean: zh; less: en de ko ar"),
-            std::string::npos)
+  EXPECT_NE(disparity.verdict.find("more than the mean: zh; less: en de ko ar"), std::string::npos)
       << disparity.verdict;
   EXPECT_NEAR(result.languages[2].rho.estimate->value, 3, 0.5);
   EXPECT_GT(result.languages[2].rho.estimate->lo, 2);
@@ -501,9 +499,13 @@ TEST(SummarizeRun, SaysThatOneLanguageCannotBeCompared) {
 
 TEST(SummarizeRun, NamesTheRegimeOfTheWorstLanguage) {
   const auto regime = [](double nll, size_t flipped_of_ten) {
-    return summarize(make_scores({"en", "de"}, 10, [&](size_t l, size_t u) {
-             return TokenScore{2, l == 1 ? nll : 2, 0.1F, l == 1 && u < flipped_of_ten};
-           })).regime;
+    return summarize(
+               make_scores(
+                   {"en", "de"}, 10,
+                   [&](size_t l, size_t u) {
+                     return TokenScore{2, l == 1 ? nll : 2, 0.1F, l == 1 && u < flipped_of_ten};
+                   }))
+        .regime;
   };
   const double uniform = std::log(static_cast<double>(kVocabulary));
   EXPECT_EQ(regime(3, 0), Regime::kNormal);

@@ -27,7 +27,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TIMEOUT_S = 600
+TIMEOUT_S = 300  # a command
 STREAMS = ("stdout", "stderr")
 
 
@@ -151,7 +151,7 @@ def main():
     arguments = parser.parse_args()
     try:
         faults = run_case(arguments.case, arguments.isogloss.resolve(), arguments.source.resolve())
-    except (CaseError, subprocess.SubprocessError, OSError) as error:
+    except (CaseError, re.error, subprocess.SubprocessError, OSError) as error:
         faults = [f"{arguments.case}: {error}"]
     print("\n".join(faults), end="\n" if faults else "")
     return 1 if faults else 0

@@ -18,14 +18,9 @@ namespace {
 constexpr double kNllTolerance = 1e-5;
 constexpr double kPerplexityTolerance = 1e-5;
 
-// Percentage points for each unit of ppl / unquantized ppl: what kPerplexityTolerance comes to in a
-// degradation.
+// Percentage points of a degradation, for each unit of ppl / unquantized ppl: what 1e-5 of a
+// perplexity comes to. A disparity, a ratio of two degradations, takes the shares of both.
 constexpr double kDegradationTolerance = 100 * kPerplexityTolerance;
-
-// Relative. The smallest degradations divided are a few percent, so that what is left of 1e-5 of a
-// perplexity is 2e-4 of them; those below kLeastDegradation percent are too inexact to divide.
-constexpr double kDisparityTolerance = 2e-4;
-constexpr double kLeastDegradation = 1;
 
 nlohmann::json read_reference() {
   return nlohmann::json::parse(
@@ -104,8 +99,7 @@ AuditResult audit_runs(LoadedModel& ours, const nlohmann::json& reference) {
   std::vector<AuditRun> runs;
   for (const auto& run : reference["runs"]) {
     const std::string protect = unit_set_of(run["protected"]);
-    assignments.push_back(
-        assign(ours.model, seed_request(run["family"], run["bits"], protect)));
+    assignments.push_back(assign(ours.model, seed_request(run["family"], run["bits"], protect)));
     runs.push_back({"run", "seed", protect, {&ours.model, &assignments.back()}});
   }
   AuditOptions options;
@@ -117,18 +111,26 @@ double degradation_percent(const LanguageResult& language) {
   return 100 * (language.ppl - language.ppl_reference) / language.ppl_reference;
 }
 
-void expect_language(const LanguageResult& found, double unquantized, const nlohmann::json& run) {
-  SCOPED_TRACE(found.code);
-  EXPECT_LT(std::abs(found.ppl_reference / unquantized - 1), kPerplexityTolerance);
-  const double ppl = run["ppl"][found.code];
-  EXPECT_LT(std::abs(found.ppl / ppl - 1), kPerplexityTolerance);
-  const double degradation = run["degradation_percent"][found.code];
-  EXPECT_LT(std::abs(degradation_percent(found) - degradation) / (ppl / unquantized),
-            kDegradationTolerance);
-  ASSERT_TRUE(found.seed_disparity.estimate) << found.seed_disparity.status;
-  if (degradation < kLeastDegradation) return;
-  const double disparity = run["disparity"][found.code];
-  EXPECT_LT(std::abs(found.seed_disparity.estimate->value / disparity - 1), kDisparityTolerance);
+// How far a degradation in percent may be off, as a share of itself.
+double degradation_tolerance(double degradation) {
+  return kDegradationTolerance * (1 + degradation / 100) / degradation;
+}
+
+// `run` is what the study's arithmetic makes of `language`, and of English.
+void expect_language(const LanguageResult& language, double unquantized,
+                     const nlohmann::json& run) {
+  SCOPED_TRACE(language.code);
+  EXPECT_LT(std::abs(language.ppl_reference / unquantized - 1), kPerplexityTolerance);
+  const double ppl = run["ppl"][language.code];
+  EXPECT_LT(std::abs(language.ppl / ppl - 1), kPerplexityTolerance);
+  const double degradation = run["degradation_percent"][language.code];
+  EXPECT_LT(std::abs(degradation_percent(language) / degradation - 1),
+            degradation_tolerance(degradation));
+  ASSERT_TRUE(language.seed_disparity.estimate) << language.seed_disparity.status;
+  const double disparity = run["disparity"][language.code];
+  EXPECT_LT(
+      std::abs(language.seed_disparity.estimate->value / disparity - 1),
+      degradation_tolerance(degradation) + degradation_tolerance(run["degradation_percent"]["en"]));
 }
 
 TEST(Seed, PerplexitiesDegradationsAndDisparitiesOfTheShippedModelEqualTorchs) {

@@ -93,24 +93,24 @@ TEST(AssertionDeathTest, NamesConditionFileAndLineOnOneLine) {
 
 TEST(Suggest, NamesTheNearestTwoNearestFirst) {
   EXPECT_EQ(did_you_mean("quantise", {"quantum", "quantized", "quantize"}),
-            "; did you mean 'quantize' or 'quantized'?");
-  EXPECT_EQ(did_you_mean("inspec", {"report", "inspect"}), "; did you mean 'inspect'?");
+            " (did you mean 'quantize' or 'quantized'?)");
+  EXPECT_EQ(did_you_mean("inspec", {"report", "inspect"}), " (did you mean 'inspect'?)");
 }
 
 TEST(Suggest, KeepsTheGivenOrderOfEquallyNearNames) {
-  EXPECT_EQ(did_you_mean("cat", {"car", "can", "cap"}), "; did you mean 'car' or 'can'?");
+  EXPECT_EQ(did_you_mean("cat", {"car", "can", "cap"}), " (did you mean 'car' or 'can'?)");
 }
 
 TEST(Suggest, AllowsAThirdOfTheLengthAndNoMore) {
-  EXPECT_EQ(did_you_mean("abcdef", {"abcdxx"}), "; did you mean 'abcdxx'?");
+  EXPECT_EQ(did_you_mean("abcdef", {"abcdxx"}), " (did you mean 'abcdxx'?)");
   EXPECT_EQ(did_you_mean("abcdef", {"abcxxx"}), "");
-  EXPECT_EQ(did_you_mean("abcdef", {"abcdefxx"}), "; did you mean 'abcdefxx'?");
+  EXPECT_EQ(did_you_mean("abcdef", {"abcdefxx"}), " (did you mean 'abcdefxx'?)");
   EXPECT_EQ(did_you_mean("abcdef", {"abcdefxxx"}), "");
   EXPECT_EQ(did_you_mean("ab", {"ac"}), "");
 }
 
 TEST(Suggest, IgnoresCaseAndRepeatedCandidates) {
-  EXPECT_EQ(did_you_mean("q4_k", {"Q4_K", "Q4_K"}), "; did you mean 'Q4_K'?");
+  EXPECT_EQ(did_you_mean("q4_k", {"Q4_K", "Q4_K"}), " (did you mean 'Q4_K'?)");
 }
 
 TEST(Suggest, IsEmptyWhenNothingIsNear) {
@@ -171,7 +171,7 @@ TEST(Languages, AnUnknownCodeIsAbsentOrNamedWithNearMatches) {
   const Failure failure = failure_of([] { get_language("deu_Lam"); });
   EXPECT_EQ(failure.code, ErrorCode::kNotFound);
   EXPECT_TRUE(says(failure.message,
-                   {"unknown language 'deu_Lam'; did you mean", "'deu_Latn'", "give BCP-47 (de)"}));
+                   {"unknown language 'deu_Lam' (did you mean", "'deu_Latn'", "give BCP-47 (de)"}));
   EXPECT_FALSE(says(failure_of([] { get_language("xq"); }).message, {"did you mean"}));
 }
 

@@ -86,7 +86,9 @@ void add_scheme_runs(const AuditArguments& arguments, AuditInputs& inputs) {
     request.include = arguments.include;
     if (is_seed(scheme) && !only_seed) request.include.clear();
     inputs.assignments.push_back(assign(*inputs.reference, request));
-    AuditRun run{to_string(request.scheme), to_string(request.scheme), arguments.protect,
+    AuditRun run{to_string(request.scheme),
+                 to_string(request.scheme),
+                 arguments.protect,
                  {inputs.reference.get(), &inputs.assignments.back()}};
     if (!run.protect.empty()) run.name += "+" + run.protect;
     inputs.runs.push_back(std::move(run));
@@ -98,7 +100,9 @@ void add_candidate_runs(const AuditArguments& arguments, AuditInputs& inputs) {
     inputs.candidates.push_back(read_model(path));
     check_same_model(*inputs.reference, inputs.candidates.back());
     inputs.assignments.push_back(unchanged(inputs.candidates.back()));
-    inputs.runs.push_back({fs::path(path).filename().string(), "candidate", "",
+    inputs.runs.push_back({fs::path(path).filename().string(),
+                           "candidate",
+                           "",
                            {&inputs.candidates.back(), &inputs.assignments.back()}});
   }
 }
@@ -184,10 +188,9 @@ AuditReport run_audit(const AuditArguments& arguments) {
   report.settings = {device.name(),    device.description(),  arguments.compute,
                      device.threads(), arguments.seed_family, arguments.include};
   ProgressLine line(arguments.quiet);
-  report.result = audit(engine, {&model, &inputs->reference_assignment}, inputs->runs, corpus,
-                        options, [&](std::string_view stage, double done) {
-                          line.update(stage, done);
-                        });
+  report.result =
+      audit(engine, {&model, &inputs->reference_assignment}, inputs->runs, corpus, options,
+            [&](std::string_view stage, double done) { line.update(stage, done); });
   return report;
 }
 
@@ -298,32 +301,41 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
   command.add_option("MODEL", a.model,
                      "GGUF file or Hugging Face directory (default: polyglot-12)");
   command.add_option("--candidate", a.candidates, "A quantized GGUF of the same model; repeatable")
-      ->allow_extra_args(false)->type_name("FILE");
-  command.add_option("--scheme", a.schemes,
-                     "How to quantize; repeatable (default: q8_0 q4_k; see --list-schemes)")
-      ->allow_extra_args(false)->type_name("S");
-  command.add_option("--protect", a.protect,
-                     "Units that stay as they are, or take a second scheme: L0+L11.mlp=q8_0")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+  command
+      .add_option("--scheme", a.schemes,
+                  "How to quantize; repeatable (default: q8_0 q4_k; see --list-schemes)")
+      ->allow_extra_args(false)
+      ->type_name("S");
+  command
+      .add_option("--protect", a.protect,
+                  "Units that stay as they are, or take a second scheme: L0+L11.mlp=q8_0")
       ->type_name("UNITS[=S]");
-  command.add_option("--include", a.include,
-                     "Quantize also: embeddings, head, norms (not for seed schemes)")
-      ->delimiter(',')->allow_extra_args(false);
-  command.add_option("--seed-family", a.seed_family,
-                     "Parameters that seed schemes take: A, B or C, as in the published study")
+  command
+      .add_option("--include", a.include,
+                  "Quantize also: embeddings, head, norms (not for seed schemes)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      .add_option("--seed-family", a.seed_family,
+                  "Parameters that seed schemes take: A, B or C, as in the published study")
       ->capture_default_str();
   command.add_option("--corpus", a.corpus, "builtin, a directory of <lang>.txt, or a .jsonl file")
       ->capture_default_str();
   command.add_option("--langs", a.languages, "Languages, as en,de,zh (default: all there are)")
-      ->delimiter(',')->allow_extra_args(false);
-  command.add_option("--reference-lang", a.reference_language,
-                     "What rho is relative to; or geomean")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
       ->capture_default_str();
   command.add_flag("--not-parallel", a.not_parallel, "Lines of different languages are unrelated");
   command.add_option("--max-units", a.max_units, "Use the first N units of each language")
       ->check(kNotNegative);
-  command.add_option("--window", a.window,
-                     "Cut the text into windows of N tokens and score the second half of each, as "
-                     "llama-perplexity does")
+  command
+      .add_option("--window", a.window,
+                  "Cut the text into windows of N tokens and score the second half of each, as "
+                  "llama-perplexity does")
       ->check(kNotNegative);
 }
 
@@ -332,18 +344,21 @@ void add_outputs(CLI::App& command, AuditArguments& a) {
   command.add_option("--json", a.json, "Write JSON ('-': standard output)")->type_name("FILE");
   command.add_option("--csv", a.csv, "Write CSV ('-': standard output)")->type_name("FILE");
   command.add_option("--fail-if", a.fail_if, "Exit with 3 if so: worst_kl>0.02; repeatable")
-      ->allow_extra_args(false)->type_name("LIMIT");
+      ->allow_extra_args(false)
+      ->type_name("LIMIT");
   command.add_option("--device", a.device, "Where to compute")->capture_default_str();
   command.add_option("--compute", a.compute, "Precision of products: f32 or bf16")
       ->capture_default_str();
-  command.add_option("--threads", a.threads, "Threads (default: one a core)")
-      ->check(kNotNegative);
+  command.add_option("--threads", a.threads, "Threads (default: one a core)")->check(kNotNegative);
   command.add_option("--memory", a.memory, "Memory to use, as 4GB (default: 60 % of what is free)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))->transform(kNotNegative)
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->transform(kNotNegative)
       ->type_name("SIZE");
-  command.add_option("--seed", a.seed, "Seed of the bootstrap")->capture_default_str()
+  command.add_option("--seed", a.seed, "Seed of the bootstrap")
+      ->capture_default_str()
       ->check(kNotNegative);
-  command.add_option("--draws", a.draws, "Bootstrap draws")->capture_default_str()
+  command.add_option("--draws", a.draws, "Bootstrap draws")
+      ->capture_default_str()
       ->check(CLI::Range(100, 10'000'000));
   command.add_flag("--quiet", a.quiet, "No progress");
   command.add_flag("--list-schemes", a.list_schemes, "List the schemes and stop");
@@ -354,8 +369,7 @@ void add_outputs(CLI::App& command, AuditArguments& a) {
 
 void add_audit_command(CLI::App& app, Outcome& outcome) {
   auto arguments = std::make_shared<AuditArguments>();
-  CLI::App* command =
-      app.add_subcommand("audit", "Measure what quantization costs each language");
+  CLI::App* command = app.add_subcommand("audit", "Measure what quantization costs each language");
   add_inputs(*command, *arguments);
   add_outputs(*command, *arguments);
   command->callback([arguments, &outcome] { outcome = run_command(*arguments); });

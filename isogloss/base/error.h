@@ -45,6 +45,6 @@ template <typename... Args>
 }  // namespace isogloss
 
 // Always on: a broken invariant must not become a number in a report.
-#define ISOGLOSS_ASSERT(condition)                                                     \
-  ((condition) ? static_cast<void>(0)                                                  \
+#define ISOGLOSS_ASSERT(condition)    \
+  ((condition) ? static_cast<void>(0) \
                : ::isogloss::assertion_failed(#condition, __FILE__, __LINE__))

@@ -1,5 +1,5 @@
-// Files as untrusted bytes: mapped read-only, read through a reader that checks every length against
-// what remains, and written under a temporary name until they are whole.
+// Files as untrusted bytes: mapped read-only, read through a reader that checks every length
+// against what remains, and written under a temporary name until they are whole.
 #pragma once
 
 #include <cstddef>
@@ -75,8 +75,8 @@ uint64_t checked_multiply(uint64_t a, uint64_t b, std::string_view what);
 std::string read_text_file(const std::filesystem::path& path);
 
 // Writes `content` to a temporary name beside `path`, syncs it and renames it over `path`: readers
-// see the old file or the whole new one. Links are followed; a pipe or a device is written into as it
-// is. Throws Error(kIo); then nothing is left behind.
+// see the old file or the whole new one. Links are followed; a pipe or a device is written into as
+// it is. Throws Error(kIo); then nothing is left behind.
 void write_file(const std::filesystem::path& path, std::string_view content);
 
 }  // namespace isogloss

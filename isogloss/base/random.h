@@ -5,8 +5,8 @@
 
 namespace isogloss {
 
-// SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators"): 64 bits of
-// state, every seed a good one.
+// SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators"): 64 bits
+// of state, every seed a good one.
 class Random {
   __extension__ typedef unsigned __int128 Wide;
 

@@ -65,8 +65,9 @@ std::string did_you_mean(std::string_view name, const std::vector<std::string>& 
   if (name.empty()) return "";
   const std::vector<NearMatch> near = find_near(name, candidates);
   if (near.empty()) return "";
-  if (near.size() < kMostSuggestions) return fmt::format("; did you mean '{}'?", near[0].candidate);
-  return fmt::format("; did you mean '{}' or '{}'?", near[0].candidate, near[1].candidate);
+  if (near.size() < kMostSuggestions)
+    return fmt::format(" (did you mean '{}'?)", near[0].candidate);
+  return fmt::format(" (did you mean '{}' or '{}'?)", near[0].candidate, near[1].candidate);
 }
 
 }  // namespace isogloss

@@ -7,7 +7,7 @@
 
 namespace isogloss {
 
-// "; did you mean 'x' or 'y'?" for the candidates nearest to `name` by edit distance (at most two,
+// " (did you mean 'x' or 'y'?)" for the candidates nearest to `name` by edit distance (at most two,
 // at most a third of the name's length away), or "" when none is near. Case is ignored.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
 

@@ -1,5 +1,5 @@
-// The operations between products that ggml does not have in the form we need: attention over packed
-// sequences, and activations exact to F32. They run inside ggml's graph, on ggml's threads.
+// The operations between products that ggml does not have in the form we need: attention over
+// packed sequences, and activations exact to F32. They run inside ggml's graph, on ggml's threads.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -99,7 +99,9 @@ float gelu_tanh(float x) {
   constexpr float kTwoSqrt2OverPi = 1.59576912160573F;
   return x / (1 + vector_exp(-kTwoSqrt2OverPi * (x + 0.044715F * x * x * x)));
 }
-float silu(float x) { return x / (1 + vector_exp(-x)); }
+float silu(float x) {
+  return x / (1 + vector_exp(-x));
+}
 
 template <float (*kFunction)(float)>
 void activation_op(ggml_tensor* result, int thread, int threads, void*) {

@@ -45,7 +45,9 @@ std::optional<uint64_t> control_group_room() {
 
 }  // namespace
 
-std::string_view to_string(ComputeType type) { return type == ComputeType::kF32 ? "f32" : "bf16"; }
+std::string_view to_string(ComputeType type) {
+  return type == ComputeType::kF32 ? "f32" : "bf16";
+}
 
 ComputeType parse_compute_type(std::string_view name) {
   for (const ComputeType type : {ComputeType::kF32, ComputeType::kBf16}) {
@@ -80,11 +82,19 @@ Device::~Device() = default;
 Device::Device(Device&&) noexcept = default;
 Device& Device::operator=(Device&&) noexcept = default;
 
-const std::string& Device::name() const { return impl_->name; }
-const std::string& Device::description() const { return impl_->description; }
-size_t Device::threads() const { return impl_->threads; }
+const std::string& Device::name() const {
+  return impl_->name;
+}
+const std::string& Device::description() const {
+  return impl_->description;
+}
+size_t Device::threads() const {
+  return impl_->threads;
+}
 
-std::vector<std::string> device_names() { return {"cpu"}; }
+std::vector<std::string> device_names() {
+  return {"cpu"};
+}
 
 uint64_t available_memory() {
   const uint64_t system = mem_available();

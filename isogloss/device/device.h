@@ -15,8 +15,8 @@ enum class ComputeType { kF32, kBf16 };
 std::string_view to_string(ComputeType type);
 ComputeType parse_compute_type(std::string_view name);  // "f32", "bf16"; throws Error(kBadArgument)
 
-// An opened device. Not thread-safe: one graph runs at a time. Opening one sets the number of OpenMP
-// threads of the calling thread, since products and everything between them share one pool.
+// An opened device. Not thread-safe: one graph runs at a time. Opening one sets the number of
+// OpenMP threads of the calling thread, since products and everything between them share one pool.
 class Device {
  public:
   // `name` is one of device_names(); `threads` 0 takes every core this process may use.

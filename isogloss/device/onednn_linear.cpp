@@ -1,6 +1,6 @@
 // Products over weights by oneDNN, as an operation inside ggml's graph: each of ggml's threads runs
-// one-thread primitives over its own rows, so that there is one pool of threads. Weights are used as
-// they lie, row-major, without a second copy.
+// one-thread primitives over its own rows, so that there is one pool of threads. Weights are used
+// as they lie, row-major, without a second copy.
 #include <omp.h>
 
 #include <dnnl.hpp>
@@ -50,9 +50,9 @@ Product make_product(const ProductShape& shape) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const dnnl::matmul::desc descriptor =
-      shape.bias ? dnnl::matmul::desc(product.source, product.weights, product.bias,
-                                      product.destination)
-                 : dnnl::matmul::desc(product.source, product.weights, product.destination);
+      shape.bias
+          ? dnnl::matmul::desc(product.source, product.weights, product.bias, product.destination)
+          : dnnl::matmul::desc(product.source, product.weights, product.destination);
   const dnnl::matmul::primitive_desc chosen(descriptor, attributes, cpu_engine());
   product.scratchpad = chosen.scratchpad_desc();
   product.primitive = dnnl::matmul(chosen);
@@ -95,8 +95,8 @@ void multiply_rows(const ggml_tensor* result, int64_t first, int64_t rows) {
   const ggml_tensor* input = result->src[1];
   const ggml_tensor* bias = result->src[2];
   const bool bf16 = matrix->type == GGML_TYPE_BF16;
-  const Product& product = get_product({bf16 ? DataType::bf16 : DataType::f32, rows, matrix->ne[1],
-                                        matrix->ne[0], bias != nullptr});
+  const Product& product = get_product(
+      {bf16 ? DataType::bf16 : DataType::f32, rows, matrix->ne[1], matrix->ne[0], bias != nullptr});
   void* source = static_cast<char*>(input->data) + static_cast<size_t>(first) * input->nb[1];
   if (bf16) {
     const int64_t count = rows * matrix->ne[0];

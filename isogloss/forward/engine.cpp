@@ -103,7 +103,8 @@ ggml_tensor* columns(ggml_context* context, ggml_tensor* tensor, size_t first, s
 QueryKeyValue project(Graph& graph, ggml_tensor* input, size_t layer) {
   const ModelConfig& config = graph.config();
   if (ggml_tensor* fused = graph.find_weight(Role::kQkv, layer)) {
-    ggml_tensor* all = linear(graph.context(), fused, input, graph.find_weight(Role::kQkvBias, layer));
+    ggml_tensor* all =
+        linear(graph.context(), fused, input, graph.find_weight(Role::kQkvBias, layer));
     const size_t q = config.heads * config.head_dim;
     const size_t kv = config.kv_heads * config.head_dim;
     return {columns(graph.context(), all, 0, q), columns(graph.context(), all, q, kv),
@@ -157,7 +158,7 @@ ggml_tensor* attention_branch(Graph& graph, ggml_tensor* hidden, ggml_tensor* po
   k = norm_and_rotate(graph, k, graph.find_weight(Role::kKeyNorm, layer), positions, layer);
   ggml_tensor* mixed = packed_attention(graph.context(), q, k, v, shape);
   ggml_tensor* output = linear(graph.context(), graph.weight(Role::kAttentionOutput, layer), mixed,
-                                     graph.find_weight(Role::kAttentionOutputBias, layer));
+                               graph.find_weight(Role::kAttentionOutputBias, layer));
   ggml_tensor* post_norm = graph.find_weight(Role::kAttentionPostNorm, layer);
   return post_norm ? graph.norm(output, post_norm, nullptr) : output;
 }
@@ -166,14 +167,14 @@ ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* hidden, size_t layer) {
   ggml_tensor* input = graph.norm(hidden, graph.weight(Role::kFfnNorm, layer),
                                   graph.find_weight(Role::kFfnNormBias, layer));
   ggml_tensor* up = linear(graph.context(), graph.weight(Role::kFfnUp, layer), input,
-                                 graph.find_weight(Role::kFfnUpBias, layer));
+                           graph.find_weight(Role::kFfnUpBias, layer));
   ggml_tensor* gate = graph.find_weight(Role::kFfnGate, layer);
   const Activation activation = graph.config().activation;
   ggml_tensor* inner = gate ? activate(graph.context(), activation,
                                        linear(graph.context(), gate, input, nullptr), up)
                             : activate(graph.context(), activation, up, nullptr);
   ggml_tensor* output = linear(graph.context(), graph.weight(Role::kFfnDown, layer), inner,
-                                     graph.find_weight(Role::kFfnDownBias, layer));
+                               graph.find_weight(Role::kFfnDownBias, layer));
   ggml_tensor* post_norm = graph.find_weight(Role::kFfnPostNorm, layer);
   return post_norm ? graph.norm(output, post_norm, nullptr) : output;
 }
@@ -243,12 +244,11 @@ void Engine::run_half(const Variant& variant, size_t half, const Batch& batch,
   std::vector<int32_t> places = sequence_positions(batch);
 
   Graph graph(variant, impl_->cache);
-  ggml_tensor* input =
-      graph.external(hidden.data(), TensorType::kF32, config.width, batch.size());
+  ggml_tensor* input = graph.external(hidden.data(), TensorType::kF32, config.width, batch.size());
   ggml_tensor* branch = nullptr;
   if (half % 2 == 0) {
-    ggml_tensor* positions = ggml_new_tensor_1d(graph.context(), GGML_TYPE_I32,
-                                                static_cast<int64_t>(places.size()));
+    ggml_tensor* positions =
+        ggml_new_tensor_1d(graph.context(), GGML_TYPE_I32, static_cast<int64_t>(places.size()));
     positions->data = places.data();
     branch = attention_branch(graph, input, positions, shape, layer);
   } else {
@@ -265,8 +265,8 @@ void Engine::run_head(const Variant& variant, HiddenStates& hidden, std::span<fl
   Graph graph(variant, impl_->cache);
   ggml_tensor* input =
       graph.external(hidden.data(), TensorType::kF32, config.width, hidden.tokens());
-  ggml_tensor* normed = graph.norm(input, graph.weight(Role::kOutputNorm),
-                                   graph.find_weight(Role::kOutputNormBias));
+  ggml_tensor* normed =
+      graph.norm(input, graph.weight(Role::kOutputNorm), graph.find_weight(Role::kOutputNormBias));
   ggml_tensor* head = graph.weight(config.tied_head ? Role::kTokenEmbedding : Role::kHead);
   ggml_tensor* result = linear(graph.context(), head, normed, nullptr);
   if (config.logit_softcap == 0) result->data = logits.data();

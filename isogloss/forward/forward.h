@@ -23,8 +23,8 @@ struct Batch {
   size_t size() const { return tokens.size(); }
 };
 
-// The residual stream: one row of `width` floats a token. Rows are 64-byte aligned when the width is
-// a multiple of 16; the first always is.
+// The residual stream: one row of `width` floats a token. Rows are 64-byte aligned when the width
+// is a multiple of 16; the first always is.
 class HiddenStates {
  public:
   HiddenStates() = default;
@@ -59,8 +59,8 @@ struct EngineOptions {
   uint64_t weight_memory = 0;  // bytes of decoded weights to keep for reuse; 0: what is in use only
 };
 
-// Computes any variant of one architecture. Weights are decoded, and quantized, when they are needed,
-// kept while the memory allows, and shared by the variants that agree on them.
+// Computes any variant of one architecture. Weights are decoded, and quantized, when they are
+// needed, kept while the memory allows, and shared by the variants that agree on them.
 class Engine {
  public:
   Engine(Device& device, const EngineOptions& options);

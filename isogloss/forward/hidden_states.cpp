@@ -28,6 +28,8 @@ HiddenStates& HiddenStates::operator=(const HiddenStates& other) {
   return *this;
 }
 
-void HiddenStates::Free::operator()(float* data) const { std::free(data); }
+void HiddenStates::Free::operator()(float* data) const {
+  std::free(data);
+}
 
 }  // namespace isogloss

@@ -43,7 +43,9 @@ AlignedBuffer::AlignedBuffer(size_t bytes)
   if (!data_) throw std::bad_alloc();
 }
 
-AlignedBuffer::~AlignedBuffer() { std::free(data_); }
+AlignedBuffer::~AlignedBuffer() {
+  std::free(data_);
+}
 
 bool WeightCache::has(const Variant& variant, Role role, size_t layer) const {
   return variant.model->find_tensor(role, layer).has_value();

@@ -8,8 +8,8 @@
 namespace isogloss {
 namespace {
 
-// Shares of ln|V| and of flipped tokens at which a model counts as broken; science of the two regimes:
-// arXiv 2604.19884 ("signal degradation" and "computation collapse").
+// Shares of ln|V| and of flipped tokens at which a model counts as broken; science of the two
+// regimes: arXiv 2604.19884 ("signal degradation" and "computation collapse").
 constexpr double kCollapsedShare = 0.9;
 constexpr double kDegradedFlips = 0.5;
 
@@ -105,9 +105,12 @@ void apply_noise_floor(RunResult& run, const NoiseFloor& floor) {
 
 std::string_view to_string(Regime regime) {
   switch (regime) {
-    case Regime::kNormal: return "NORMAL";
-    case Regime::kDegraded: return "DEGRADED";
-    case Regime::kCollapsed: return "COLLAPSED";
+    case Regime::kNormal:
+      return "NORMAL";
+    case Regime::kDegraded:
+      return "DEGRADED";
+    case Regime::kCollapsed:
+      return "COLLAPSED";
   }
   ISOGLOSS_ASSERT(false);
 }
@@ -141,8 +144,7 @@ RunResult summarize_run(const TokenizedCorpus& corpus, const CorpusScores& score
   for (size_t l = 0; l < corpus.languages.size(); ++l) {
     const uint64_t seed = corpus.parallel ? options.seed : options.seed + l;
     samples.push_back(sample_language(corpus.languages[l], scores[l], options, seed));
-    result.languages.push_back(
-        summarize_language(corpus.languages[l], scores[l], samples.back()));
+    result.languages.push_back(summarize_language(corpus.languages[l], scores[l], samples.back()));
   }
   result.regime = find_regime(result.languages, vocab_size);
   add_disparity(result, samples, options, corpus.parallel);
@@ -161,8 +163,7 @@ AuditResult audit(Engine& engine, const Variant& reference, const std::vector<Au
   result.noise_floor = measure_noise_floor(engine, reference, corpus, options);
   const auto scores = score_corpus(engine, reference, runs, corpus, options, progress);
   for (size_t r = 0; r < runs.size(); ++r) {
-    RunResult run = summarize_run(corpus, scores[r], options,
-                                  reference.model->config().vocab_size);
+    RunResult run = summarize_run(corpus, scores[r], options, reference.model->config().vocab_size);
     apply_noise_floor(run, result.noise_floor);
     run.name = runs[r].name;
     run.scheme = runs[r].scheme;
@@ -171,9 +172,9 @@ AuditResult audit(Engine& engine, const Variant& reference, const std::vector<Au
     run.size_bytes = size.size_bytes;
     run.bits_per_weight = size.bits_per_weight;
     for (const Fallback& fallback : runs[r].variant.assignment->fallbacks) {
-      run.fallbacks.push_back(fmt::format(
-          "{}: {} -> {}", runs[r].variant.model->tensors()[fallback.tensor].name,
-          to_string(fallback.wanted), to_string(fallback.used)));
+      run.fallbacks.push_back(fmt::format("{}: {} -> {}",
+                                          runs[r].variant.model->tensors()[fallback.tensor].name,
+                                          to_string(fallback.wanted), to_string(fallback.used)));
     }
     result.runs.push_back(std::move(run));
   }

@@ -17,8 +17,8 @@ double loss(std::span<const double> totals, bool parallel) {
   return totals[kKl] / totals[parallel ? kUnits : kBytes];
 }
 
-// Percentile interval of values already drawn; draws that are not finite are left out. `status` says
-// what it means that nothing is finite.
+// Percentile interval of values already drawn; draws that are not finite are left out. `status`
+// says what it means that nothing is finite.
 Measured from_draws(double value, std::vector<double> draws, const std::string& status) {
   std::erase_if(draws, [](double draw) { return !std::isfinite(draw); });
   if (!std::isfinite(value) || draws.empty()) return {std::nullopt, status};
@@ -90,8 +90,8 @@ LogReference log_reference(const RunResult& result, const AuditOptions& options)
       return sum / static_cast<double>(totals.size());
     };
   }
-  const auto place = std::ranges::find(result.languages, options.reference_language,
-                                       &LanguageResult::code);
+  const auto place =
+      std::ranges::find(result.languages, options.reference_language, &LanguageResult::code);
   const auto column = static_cast<size_t>(place - result.languages.begin());
   return [column](std::span<const double> totals) -> std::optional<double> {
     if (totals[column] <= 0) return std::nullopt;
@@ -110,8 +110,8 @@ void add_rho(RunResult& result, const std::vector<LanguageSample>& samples,
   for (size_t l = 0; l < samples.size(); ++l) {
     LanguageResult& language = result.languages[l];
     if (!reference_interval) {
-      language.rho.status = "DEGENERATE: the loss of the reference (" +
-                            options.reference_language + ") is not above 0 with 95 % confidence";
+      language.rho.status = "DEGENERATE: the loss of the reference (" + options.reference_language +
+                            ") is not above 0 with 95 % confidence";
       language.ln_rho.status = language.rho.status;
       continue;
     }
@@ -127,7 +127,8 @@ void add_rho(RunResult& result, const std::vector<LanguageSample>& samples,
     };
     language.rho = {bca_interval(sums, bootstrap, rho), ""};
     language.ln_rho = {bca_interval(sums, bootstrap, ln_rho), ""};
-    const std::string gained = "DEGENERATE: the language's own loss is not above 0 with 95 % confidence";
+    const std::string gained =
+        "DEGENERATE: the language's own loss is not above 0 with 95 % confidence";
     if (!language.rho.estimate) language.rho.status = gained;
     if (!language.ln_rho.estimate) language.ln_rho.status = gained;
   }
@@ -135,15 +136,15 @@ void add_rho(RunResult& result, const std::vector<LanguageSample>& samples,
 
 // The published study's degradation: percent growth of perplexity, mean NLL over predicted tokens.
 double seed_degradation(std::span<const double> totals) {
-  return 100 * std::expm1((totals[kNll] - totals[kNllReference]) / totals[kTokens]) ;
+  return 100 * std::expm1((totals[kNll] - totals[kNllReference]) / totals[kTokens]);
 }
 
 // Its ratio to the reference language's. It is undefined where the reference language did not get
 // worse, which the study's scripts met with infinity, 0 or 1; here it is named instead.
 void add_seed_disparity(RunResult& result, const std::vector<LanguageSample>& samples,
                         const AuditOptions& options) {
-  const auto place = std::ranges::find(result.languages, options.reference_language,
-                                       &LanguageResult::code);
+  const auto place =
+      std::ranges::find(result.languages, options.reference_language, &LanguageResult::code);
   if (place == result.languages.end()) {
     for (auto& language : result.languages) {
       language.seed_disparity.status = "UNDEFINED: it needs one reference language";

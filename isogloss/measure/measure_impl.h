@@ -28,8 +28,7 @@ struct LogitRow {
 LogitRow summarize_logits(std::span<const float> logits);
 
 // Compares one position; `target` is the token that follows. NaN in, NaN out.
-TokenScore compare_logits(const LogitRow& reference, std::span<const float> logits,
-                          int32_t target);
+TokenScore compare_logits(const LogitRow& reference, std::span<const float> logits, int32_t target);
 
 // Scores of one language for one run.
 struct LanguageScores {
@@ -50,7 +49,8 @@ NoiseFloor measure_noise_floor(Engine& engine, const Variant& reference,
 // What a unit contributes to each sum over units.
 enum Column : size_t { kUnits, kTokens, kBytes, kNllReference, kNll, kKl, kFlips, kColumns };
 
-// The sums of one language with their bootstrap. Languages of a parallel corpus draw the same units.
+// The sums of one language with their bootstrap. Languages of a parallel corpus draw the same
+// units.
 struct LanguageSample {
   UnitSums sums;
   BootstrapTotals bootstrap;

@@ -41,8 +41,7 @@ Packing pack(const TokenizedCorpus& corpus, std::span<const SequenceId> slice,
   Packing packing;
   for (const SequenceId id : slice) {
     const auto& tokens = get_sequence(corpus, id).tokens;
-    if (packing.batches.empty() ||
-        packing.batches.back().size() + tokens.size() > batch_tokens) {
+    if (packing.batches.empty() || packing.batches.back().size() + tokens.size() > batch_tokens) {
       packing.batches.emplace_back();
     }
     packing.places.push_back({packing.batches.size() - 1, packing.batches.back().size()});
@@ -123,8 +122,12 @@ class SliceScorer {
  public:
   SliceScorer(const TokenizedCorpus& corpus, std::span<const SequenceId> slice, size_t chunk_rows,
               size_t vocab_size)
-      : corpus_(corpus), slice_(slice), chunk_rows_(chunk_rows), vocab_size_(vocab_size),
-        reference_logits_(chunk_rows, vocab_size), logits_(chunk_rows, vocab_size) {
+      : corpus_(corpus),
+        slice_(slice),
+        chunk_rows_(chunk_rows),
+        vocab_size_(vocab_size),
+        reference_logits_(chunk_rows, vocab_size),
+        logits_(chunk_rows, vocab_size) {
     for (size_t s = 0; s < slice.size(); ++s) {
       const Sequence& sequence = get_sequence(corpus, slice[s]);
       for (size_t t = sequence.first_scored; t < sequence.tokens.size(); ++t) {
@@ -169,8 +172,8 @@ class SliceScorer {
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < chunk.size(); ++i) {
       const Sequence& sequence = get_sequence(corpus_, slice_[chunk[i].sequence]);
-      scores_[i] = compare_logits(summaries_[i], logits_.row(i),
-                                  sequence.tokens[chunk[i].offset + 1]);
+      scores_[i] =
+          compare_logits(summaries_[i], logits_.row(i), sequence.tokens[chunk[i].offset + 1]);
     }
   }
 

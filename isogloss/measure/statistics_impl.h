@@ -48,7 +48,8 @@ class BootstrapTotals {
 using Statistic = std::function<std::optional<double>(std::span<const double> totals)>;
 
 // Percentile interval of `statistic` (Efron & Tibshirani 1993, section 13.3): for means. nullopt
-// when the statistic is undefined on the sample itself or on more than kUndefinedShare of the draws.
+// when the statistic is undefined on the sample itself or on more than kUndefinedShare of the
+// draws.
 std::optional<Estimate> percentile_interval(const UnitSums& sums, const BootstrapTotals& bootstrap,
                                             const Statistic& statistic);
 
@@ -79,7 +80,6 @@ struct MaxTResult {
   std::vector<double> deviation;  // item minus mean over items
   std::vector<double> lo, hi;     // simultaneous kConfidence band of each deviation
 };
-MaxTResult max_t_test(std::span<const double> point,
-                      const std::vector<std::vector<double>>& draws);
+MaxTResult max_t_test(std::span<const double> point, const std::vector<std::vector<double>>& draws);
 
 }  // namespace isogloss

@@ -33,9 +33,15 @@ class RoleAssigner {
     const auto found = stored_.find(name);
     if (found == stored_.end()) return false;
     used_.insert(name);
-    TensorView view{role.role, layer, gguf_name, hf_name, dim_size(role.rows, config_),
-                    dim_size(role.cols, config_), found->second.type,
-                    is_transposed(role, config_, naming_), found->second.bytes};
+    TensorView view{role.role,
+                    layer,
+                    gguf_name,
+                    hf_name,
+                    dim_size(role.rows, config_),
+                    dim_size(role.cols, config_),
+                    found->second.type,
+                    is_transposed(role, config_, naming_),
+                    found->second.bytes};
     check_shape(name, view, found->second);
     tensors_.push_back(std::move(view));
     return true;

@@ -24,14 +24,15 @@ size_t ModelConfig::layer_window(size_t layer) const {
 void check_config(const std::string& path, const ModelConfig& config) {
   // Far above any model there is, and small enough that no product of two of them overflows.
   constexpr size_t kMost = size_t{1} << 24;
-  for (const Bound& bound : std::initializer_list<Bound>{{"layer count", config.layers, 4096},
-                                                         {"width", config.width, kMost},
-                                                         {"head count", config.heads, 65536},
-                                                         {"key/value head count", config.kv_heads, 65536},
-                                                         {"head size", config.head_dim, 65536},
-                                                         {"feed-forward width", config.ffn_width, kMost},
-                                                         {"vocabulary size", config.vocab_size, kMost},
-                                                         {"context length", config.context_length, kMost}}) {
+  for (const Bound& bound :
+       std::initializer_list<Bound>{{"layer count", config.layers, 4096},
+                                    {"width", config.width, kMost},
+                                    {"head count", config.heads, 65536},
+                                    {"key/value head count", config.kv_heads, 65536},
+                                    {"head size", config.head_dim, 65536},
+                                    {"feed-forward width", config.ffn_width, kMost},
+                                    {"vocabulary size", config.vocab_size, kMost},
+                                    {"context length", config.context_length, kMost}}) {
     if (bound.value == 0 || bound.value > bound.most) {
       fail(ErrorCode::kCorrupt, "{}: {} is {}, expected 1..{}", path, bound.name, bound.value,
            bound.most);
@@ -45,9 +46,9 @@ void check_config(const std::string& path, const ModelConfig& config) {
     fail(ErrorCode::kCorrupt, "{}: rotary dimension {} must be even and at most the head size {}",
          path, config.rope.dims, config.head_dim);
   }
-  for (const float value : {config.rope.base, config.rope.windowed_base,
-                            config.rope.frequency_scale, config.norm_epsilon,
-                            config.attention_scale}) {
+  for (const float value :
+       {config.rope.base, config.rope.windowed_base, config.rope.frequency_scale,
+        config.norm_epsilon, config.attention_scale}) {
     if (!std::isfinite(value) || value <= 0) {
       fail(ErrorCode::kCorrupt, "{}: a rotary base, scale or norm epsilon is {}, expected above 0",
            path, value);

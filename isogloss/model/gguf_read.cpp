@@ -25,7 +25,19 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the readers map little-endian files");
 
 enum class ValueType : uint32_t {
-  kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kF32,
+  kBool,
+  kString,
+  kArray,
+  kU64,
+  kI64,
+  kF64
 };
 
 // Bytes of a fixed-size value by ValueType; 0 for strings and arrays.
@@ -34,7 +46,7 @@ constexpr std::array<size_t, 13> kValueBytes = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8,
 struct Array {
   ValueType type;
   uint64_t count;
-  std::span<const std::byte> bytes;        // fixed-size elements
+  std::span<const std::byte> bytes;       // fixed-size elements
   std::vector<std::string_view> strings;  // strings
 };
 using Value = std::variant<uint64_t, int64_t, double, bool, std::string_view, Array>;
@@ -71,19 +83,32 @@ Array read_array(ByteReader& reader, std::string_view key) {
 
 Value read_value(ByteReader& reader, std::string_view key) {
   switch (read_value_type(reader, key)) {
-    case ValueType::kU8: return uint64_t{reader.read<uint8_t>(key)};
-    case ValueType::kI8: return int64_t{reader.read<int8_t>(key)};
-    case ValueType::kU16: return uint64_t{reader.read<uint16_t>(key)};
-    case ValueType::kI16: return int64_t{reader.read<int16_t>(key)};
-    case ValueType::kU32: return uint64_t{reader.read<uint32_t>(key)};
-    case ValueType::kI32: return int64_t{reader.read<int32_t>(key)};
-    case ValueType::kF32: return double{reader.read<float>(key)};
-    case ValueType::kBool: return reader.read<uint8_t>(key) != 0;
-    case ValueType::kString: return reader.read_string(key);
-    case ValueType::kArray: return read_array(reader, key);
-    case ValueType::kU64: return reader.read<uint64_t>(key);
-    case ValueType::kI64: return reader.read<int64_t>(key);
-    case ValueType::kF64: return reader.read<double>(key);
+    case ValueType::kU8:
+      return uint64_t{reader.read<uint8_t>(key)};
+    case ValueType::kI8:
+      return int64_t{reader.read<int8_t>(key)};
+    case ValueType::kU16:
+      return uint64_t{reader.read<uint16_t>(key)};
+    case ValueType::kI16:
+      return int64_t{reader.read<int16_t>(key)};
+    case ValueType::kU32:
+      return uint64_t{reader.read<uint32_t>(key)};
+    case ValueType::kI32:
+      return int64_t{reader.read<int32_t>(key)};
+    case ValueType::kF32:
+      return double{reader.read<float>(key)};
+    case ValueType::kBool:
+      return reader.read<uint8_t>(key) != 0;
+    case ValueType::kString:
+      return reader.read_string(key);
+    case ValueType::kArray:
+      return read_array(reader, key);
+    case ValueType::kU64:
+      return reader.read<uint64_t>(key);
+    case ValueType::kI64:
+      return reader.read<int64_t>(key);
+    case ValueType::kF64:
+      return reader.read<double>(key);
   }
   ISOGLOSS_ASSERT(false);
 }
@@ -274,8 +299,7 @@ void check_header(ByteReader& reader) {
   const auto version = reader.read<uint32_t>("version");
   if (version != 2 && version != 3) {
     fail(ErrorCode::kUnsupported, "{}: is GGUF version {}; versions 2 and 3 are read{}",
-         reader.path(), version,
-         (version & 0xffff) == 0 ? " (the file looks big-endian)" : "");
+         reader.path(), version, (version & 0xffff) == 0 ? " (the file looks big-endian)" : "");
   }
 }
 
@@ -332,8 +356,7 @@ void set_family_constants(const Metadata& metadata, const std::string& arch, Mod
           static_cast<float>(metadata.find_float(arch + ".final_logit_softcapping").value_or(0));
       constexpr size_t kLayersOf27b = 62;  // the one size whose queries scale by width / heads
       if (config.layers == kLayersOf27b && config.heads != 0) {
-        config.attention_scale =
-            1 / std::sqrt(static_cast<float>(config.width / config.heads));
+        config.attention_scale = 1 / std::sqrt(static_cast<float>(config.width / config.heads));
       }
       break;
     }
@@ -376,7 +399,8 @@ std::optional<int32_t> find_token_id(const Metadata& metadata, std::string_view 
   const auto id = metadata.find_unsigned(key);
   if (!id) return std::nullopt;
   if (*id > static_cast<uint64_t>(std::numeric_limits<int32_t>::max())) {
-    fail(ErrorCode::kCorrupt, "{}: key '{}' is {}, which is no token id", metadata.path(), key, *id);
+    fail(ErrorCode::kCorrupt, "{}: key '{}' is {}, which is no token id", metadata.path(), key,
+         *id);
   }
   return static_cast<int32_t>(*id);
 }

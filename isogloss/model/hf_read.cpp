@@ -112,8 +112,8 @@ StoredTensor read_entry(const JsonObject& entry, std::span<const std::byte> data
   const auto offsets = entry.get_sizes("data_offsets");
   if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size()) {
     fail(ErrorCode::kCorrupt,
-         "{}: has data_offsets [{}], and the data ends at {}; perhaps the file is truncated", object,
-         fmt::join(offsets, ", "), data.size());
+         "{}: has data_offsets [{}], and the data ends at {}; perhaps the file is truncated",
+         object, fmt::join(offsets, ", "), data.size());
   }
   if (offsets[1] - offsets[0] != bytes) {
     fail(ErrorCode::kCorrupt, "{}: as {} with shape [{}] takes {} bytes, its offsets {}", object,
@@ -160,8 +160,8 @@ std::shared_ptr<const MappedFile> open_weights(const std::filesystem::path& dire
   std::error_code unreadable;  // is reported when the path is opened
   if (!std::filesystem::exists(path, unreadable) &&
       std::filesystem::exists(directory / "model.safetensors.index.json", unreadable)) {
-    fail(ErrorCode::kUnsupported, "{}: the weights are in several files; one model.safetensors is read",
-         directory.string());
+    fail(ErrorCode::kUnsupported,
+         "{}: the weights are in several files; one model.safetensors is read", directory.string());
   }
   return MappedFile::open(path);
 }
@@ -252,11 +252,13 @@ Model read_hf_model(const std::filesystem::path& directory) {
     fail(ErrorCode::kCorrupt,
          "{}: tensor '{}' is missing; \"tie_word_embeddings\" is false, so the head is not the "
          "embedding",
-         file->path().string(), hf_tensor_name(get_role_info(Role::kHead), config.family, kNoLayer));
+         file->path().string(),
+         hf_tensor_name(get_role_info(Role::kHead), config.family, kNoLayer));
   }
   Vocabulary vocabulary = read_tokenizer_json(directory / "tokenizer.json");
   pad_vocabulary(directory.string(), config, vocabulary);
-  return {directory, std::move(config), std::move(vocabulary), std::move(tensors), {std::move(file)}};
+  return {
+      directory, std::move(config), std::move(vocabulary), std::move(tensors), {std::move(file)}};
 }
 
 }  // namespace isogloss

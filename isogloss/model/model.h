@@ -45,10 +45,10 @@ enum class RopePairs { kNeighbours, kHalves };
 
 struct RopeConfig {
   RopePairs pairs = RopePairs::kHalves;
-  size_t dims = 0;            // numbers of a head that rotate; 0: no rotary embedding
-  float base = 10000;         // of layers that see the whole context
+  size_t dims = 0;              // numbers of a head that rotate; 0: no rotary embedding
+  float base = 10000;           // of layers that see the whole context
   float windowed_base = 10000;  // of layers with a sliding window
-  float frequency_scale = 1;  // linear scaling: angles are multiplied by it
+  float frequency_scale = 1;    // linear scaling: angles are multiplied by it
 };
 
 // Everything the forward pass needs to know, whatever family it is.
@@ -67,12 +67,12 @@ struct ModelConfig {
   float norm_epsilon = 0;
   Activation activation = Activation::kGeluTanh;
   RopeConfig rope;
-  float attention_scale = 0;   // of q.k before softmax
-  float embedding_scale = 1;   // of token embeddings
-  float logit_softcap = 0;     // logits = cap * tanh(logits / cap); 0: none
-  size_t window = 0;           // a windowed layer sees this many positions, itself included; 0: none
+  float attention_scale = 0;  // of q.k before softmax
+  float embedding_scale = 1;  // of token embeddings
+  float logit_softcap = 0;    // logits = cap * tanh(logits / cap); 0: none
+  size_t window = 0;          // a windowed layer sees this many positions, itself included; 0: none
   size_t full_layer_period = 0;  // layers with (index + 1) % period == 0 see everything; 0: none
-  bool tied_head = false;      // the head is the token embedding
+  bool tied_head = false;        // the head is the token embedding
 
   // Positions that `layer` sees, itself included; 0: all.
   size_t layer_window(size_t layer) const;
@@ -114,8 +114,8 @@ class Model {
   std::optional<size_t> find_tensor(Role role, size_t layer = kNoLayer) const;
 
   // Names of the quantized types among the weight matrices of the blocks, with the bits per weight
-  // they come to ("5.5 bit: q5_0, q4_k, ..."); "" when the blocks are unquantized. Such a model is a
-  // reference that has lost something already.
+  // they come to ("5.5 bit: q5_0, q4_k, ..."); "" when the blocks are unquantized. Such a model is
+  // a reference that has lost something already.
   std::string quantized_blocks() const;
 
  private:
@@ -132,8 +132,8 @@ class Model {
 // the message names the file, the object, what was found and what was expected.
 Model read_model(const std::filesystem::path& path);
 
-// Throws Error(kMismatch) unless both have the same family, sizes and tokens, so that the same token
-// ids may be scored by both.
+// Throws Error(kMismatch) unless both have the same family, sizes and tokens, so that the same
+// token ids may be scored by both.
 void check_same_model(const Model& reference, const Model& candidate);
 
 // A set of tensors, as a mask over model.tensors().

@@ -83,7 +83,9 @@ std::string with_layer(std::string_view pattern, size_t layer) {
 
 }  // namespace
 
-std::span<const FamilyInfo> known_families() { return kFamilyTable; }
+std::span<const FamilyInfo> known_families() {
+  return kFamilyTable;
+}
 
 const FamilyInfo& get_family_info(Family family) {
   return kFamilyTable[static_cast<size_t>(family)];
@@ -98,20 +100,31 @@ std::optional<Family> find_family_by_gguf_name(std::string_view name) {
 
 size_t dim_size(Dim dim, const ModelConfig& config) {
   switch (dim) {
-    case Dim::kOne: return 1;
-    case Dim::kWidth: return config.width;
-    case Dim::kHeadDim: return config.head_dim;
-    case Dim::kQuery: return config.heads * config.head_dim;
-    case Dim::kKeyValue: return config.kv_heads * config.head_dim;
-    case Dim::kQkv: return (config.heads + 2 * config.kv_heads) * config.head_dim;
-    case Dim::kFfn: return config.ffn_width;
-    case Dim::kVocab: return config.vocab_size;
-    case Dim::kContext: return config.context_length;
+    case Dim::kOne:
+      return 1;
+    case Dim::kWidth:
+      return config.width;
+    case Dim::kHeadDim:
+      return config.head_dim;
+    case Dim::kQuery:
+      return config.heads * config.head_dim;
+    case Dim::kKeyValue:
+      return config.kv_heads * config.head_dim;
+    case Dim::kQkv:
+      return (config.heads + 2 * config.kv_heads) * config.head_dim;
+    case Dim::kFfn:
+      return config.ffn_width;
+    case Dim::kVocab:
+      return config.vocab_size;
+    case Dim::kContext:
+      return config.context_length;
   }
   ISOGLOSS_ASSERT(false);
 }
 
-std::span<const RoleInfo> tensor_roles() { return kRoleTable; }
+std::span<const RoleInfo> tensor_roles() {
+  return kRoleTable;
+}
 
 const RoleInfo& get_role_info(Role role) {
   const RoleInfo& info = kRoleTable[static_cast<size_t>(role)];

@@ -119,8 +119,9 @@ class TokenizerJson {
   void check_added_token(const json& added, const std::string& content) const {
     for (const char* flag : {"lstrip", "rstrip", "single_word"}) {
       if (!added.value(flag, false)) continue;
-      fail(ErrorCode::kUnsupported, "{}: \"{}\" is true for added token '{}'; only false is understood",
-           path_, flag, content);
+      fail(ErrorCode::kUnsupported,
+           "{}: \"{}\" is true for added token '{}'; only false is understood", path_, flag,
+           content);
     }
   }
 
@@ -143,7 +144,8 @@ class TokenizerJson {
       } else {
         const auto pair = merge.get<std::vector<std::string>>();
         if (pair.size() != 2) {
-          fail(ErrorCode::kCorrupt, "{}: model.merges holds {}, expected pairs", path_, merge.dump());
+          fail(ErrorCode::kCorrupt, "{}: model.merges holds {}, expected pairs", path_,
+               merge.dump());
         }
         vocabulary_.merges.push_back(pair[0] + ' ' + pair[1]);
       }

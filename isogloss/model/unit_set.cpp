@@ -31,7 +31,8 @@ TensorSet tensors_where(const Model& model, Predicate predicate) {
 // "embeddings", "head", "biases" and "norms".
 std::optional<TensorSet> find_group(const Model& model, std::string_view unit) {
   if (unit == "embeddings") {
-    return tensors_where(model, [](auto&, auto& role) { return role.kind == TensorKind::kEmbedding; });
+    return tensors_where(model,
+                         [](auto&, auto& role) { return role.kind == TensorKind::kEmbedding; });
   }
   if (unit == "head") {
     const Role role = model.config().tied_head ? Role::kTokenEmbedding : Role::kHead;
@@ -55,7 +56,8 @@ std::optional<TensorSet> find_layer(const Model& model, std::string_view unit) {
   if (!layer || *layer >= model.config().layers) return std::nullopt;
   if (dot != unit.npos && half != "attn" && half != "mlp") return std::nullopt;
   return tensors_where(model, [&](auto& tensor, auto& role) {
-    const bool in_half = half.empty() || (half == "attn") == (role.component == Component::kAttention);
+    const bool in_half =
+        half.empty() || (half == "attn") == (role.component == Component::kAttention);
     return tensor.layer == *layer && in_half;
   });
 }
@@ -97,7 +99,8 @@ std::optional<TensorSet> find_random(const Model& model, std::string_view unit) 
 [[noreturn]] void no_such_unit(const Model& model, std::string_view unit) {
   std::vector<std::string> names = {"embeddings", "head", "biases", "norms"};
   for (size_t layer = 0; layer < model.config().layers; ++layer) {
-    for (const char* half : {"", ".attn", ".mlp"}) names.push_back(fmt::format("L{}{}", layer, half));
+    for (const char* half : {"", ".attn", ".mlp"})
+      names.push_back(fmt::format("L{}{}", layer, half));
   }
   const bool has_suffix = without_suffix(unit) != unit;
   for (const auto& tensor : model.tensors()) {

@@ -60,8 +60,9 @@ std::vector<std::string> table_metrics();
 std::string to_table(const AuditReport& report, const TableStyle& style);
 
 // A number that one line of a shell can test: "worst_kl", "gap", "gini", "worst_flip_rate",
-// "disparity_p". Over all runs the largest (of disparity_p the smallest); runs without such a number
-// are passed over, and NaN is left when none has one. Throws Error(kBadArgument) for an unknown name.
+// "disparity_p". Over all runs the largest (of disparity_p the smallest); runs without such a
+// number are passed over, and NaN is left when none has one. Throws Error(kBadArgument) for an
+// unknown name.
 double summary_number(const AuditReport& report, std::string_view name);
 
 // The version of this program.

@@ -17,25 +17,30 @@ constexpr std::string_view kBold = "\x1b[1m";
 constexpr std::string_view kWorst = "\x1b[1;31m";
 constexpr std::string_view kPlain = "\x1b[0m";
 
-// Three significant digits, at most five places in front of the point.
-std::string short_number(double value) {
+// `digits` significant digits, at most five places in front of the point.
+std::string short_number(double value, int digits = 3) {
   const double size = std::abs(value);
   if (size == 0) return "0";
-  if (size < 1e-3 || size >= 1e5) return fmt::format("{:.1e}", value);
-  if (size >= 99.95) return fmt::format("{:.0f}", value);
-  const int digits = 2 - static_cast<int>(std::floor(std::log10(size)));
-  return fmt::format("{:.{}f}", value, std::min(digits, 4));
+  if ((size < 1e-3 && digits > 1) || size >= 1e5) return fmt::format("{:.1e}", value);
+  const int places = digits - 1 - static_cast<int>(std::floor(std::log10(size)));
+  return fmt::format("{:.{}f}", value, std::clamp(places, 0, digits + 1));
 }
 
-std::string cell(const Measured& measured, double scale = 1) {
+// An interval in at most `width` columns: digits go before a number is cut.
+std::string cell(const Measured& measured, size_t width, double scale = 1) {
   if (!measured.estimate) return measured.status.substr(0, measured.status.find(':'));
   const Estimate& e = *measured.estimate;
-  return fmt::format("{} [{}, {}]", short_number(e.value / scale), short_number(e.lo / scale),
-                     short_number(e.hi / scale));
+  std::string text;
+  for (const int digits : {3, 2, 1}) {
+    text = fmt::format("{} [{}, {}]", short_number(e.value / scale, digits),
+                       short_number(e.lo / scale, digits), short_number(e.hi / scale, digits));
+    if (text.size() <= width) break;
+  }
+  return text;
 }
 
-// The power of 1000 that brings the largest value of a column to at least 0.1, so that its numbers
-// need no leading zeros; 1 for a column of nothing.
+// The power of 1000 that brings the largest value of a column into [0.1, 10000), so that its
+// numbers need no leading zeros; 1 for a column of nothing.
 double column_scale(const std::vector<Measured>& column) {
   double most = 0;
   for (const auto& measured : column) {
@@ -43,11 +48,19 @@ double column_scale(const std::vector<Measured>& column) {
   }
   double scale = 1;
   while (most > 0 && most < 0.1 * scale && scale > 1e-9) scale /= 1000;
+  while (most >= 1e4 * scale && scale < 1e9) scale *= 1000;
   return scale;
 }
 
+// Where a UTF-8 text may be cut, at or before `place`.
+size_t character_start(std::string_view text, size_t place) {
+  while (place > 0 && (static_cast<unsigned char>(text[place]) & 0xC0) == 0x80) --place;
+  return place;
+}
+
 std::string shortened(const std::string& text, size_t width) {
-  return text.size() <= width ? text : text.substr(0, width - 1) + "~";
+  if (text.size() <= width) return text;
+  return text.substr(0, character_start(text, width - 1)) + "~";
 }
 
 std::string in_style(bool on, std::string_view style, const std::string& text) {
@@ -88,17 +101,17 @@ class Table {
   void header() {
     const auto& model = report_.model;
     const auto& corpus = report_.corpus;
-    line(fmt::format("{}: {} layers, {:.1f} M parameters, {:.2f} bits per weight", model.name,
-                     model.layers, static_cast<double>(model.parameters) / 1e6,
-                     model.bits_per_weight));
+    paragraph(fmt::format("{}: {} layers, {:.1f} M parameters, {:.2f} bits per weight", model.name,
+                          model.layers, static_cast<double>(model.parameters) / 1e6,
+                          model.bits_per_weight));
     if (!model.quantized_blocks.empty()) {
-      line(fmt::format("note: the reference's blocks are quantized already ({})",
-                       model.quantized_blocks));
+      paragraph(fmt::format("note: the reference's blocks are quantized already ({})",
+                            model.quantized_blocks));
     }
     const size_t units = report_.result.runs.front().languages.front().units;
-    line(fmt::format("{}: {} languages{}, {}", corpus.name, corpus.languages.size(),
-                     corpus.parallel ? fmt::format(" x {} parallel units", units) : "",
-                     report_.settings.compute));
+    paragraph(fmt::format("{}: {} languages{}, {}", corpus.name, corpus.languages.size(),
+                          corpus.parallel ? fmt::format(" x {} parallel units", units) : "",
+                          report_.settings.compute));
     line("");
     std::string title = std::string(column_.title);
     if (!corpus.parallel) {
@@ -125,13 +138,13 @@ class Table {
   }
 
   void language_row(size_t index, std::span<const RunResult> runs) {
-    std::string text =
-        fmt::format("{:<{}}", runs.front().languages[index].code, kLabelWidth);
+    std::string text = fmt::format("{:<{}}", runs.front().languages[index].code, kLabelWidth);
     for (const auto& run : runs) {
       const LanguageResult& language = run.languages[index];
       const bool worst = run.languages.size() > 1 && language.code == run.worst_language;
       const std::string mark = worst ? "*" : "";
-      const std::string text_of_cell = cell(column_.get(language), scale_of(run, column_.get));
+      const std::string text_of_cell =
+          cell(column_.get(language), kCellWidth - 2, scale_of(run, column_.get));
       const std::string padded =
           fmt::format("{:>{}}", mark + shortened(text_of_cell, kCellWidth - 2), kCellWidth);
       text += in_style(style_.color && worst, kWorst, padded);
@@ -161,20 +174,24 @@ class Table {
     row("gap", runs, [](const RunResult& run) {
       const double scale = column_scale({run.disparity.gap});
       const std::string suffix = scale == 1 ? "" : fmt::format("e{:.0f}", std::log10(scale));
-      return cell(run.disparity.gap, scale) + suffix;
+      return cell(run.disparity.gap, kCellWidth - 1 - suffix.size(), scale) + suffix;
     });
-    row("seed's D", runs,
-        [](const RunResult& run) { return cell(run.disparity.seed_disparity_mean); });
+    row("seed's D", runs, [](const RunResult& run) {
+      return cell(run.disparity.seed_disparity_mean, kCellWidth - 1);
+    });
     line("");
   }
 
-  // Words of `text` over lines of at most kLineWidth, later lines indented.
+  // Words of `text` over lines of at most kLineWidth, later lines indented; a word that is longer
+  // than a line is cut.
   void paragraph(std::string text) {
+    constexpr std::string_view kIndent = "    ";
     while (text.size() > kLineWidth) {
       const size_t space = text.rfind(' ', kLineWidth);
-      if (space == text.npos || space <= 4) break;
-      line(text.substr(0, space));
-      text = "    " + text.substr(space + 1);
+      const bool found = space != text.npos && space >= kIndent.size();
+      const size_t end = found ? space : character_start(text, kLineWidth);
+      line(text.substr(0, end));
+      text = std::string(kIndent) + text.substr(found ? end + 1 : end);
     }
     line(text);
   }
@@ -195,9 +212,10 @@ class Table {
         "per token; {:.2f} % flips",
         floor.tokens, short_number(floor.kl_per_token_mean), short_number(floor.kl_per_token_max),
         100 * floor.flip_rate));
-    paragraph(fmt::format("* worst language, by KL per {}; paired bootstrap over units, {} draws, seed {}",
-                          report_.corpus.parallel ? "parallel unit" : "byte", report_.result.draws,
-                          report_.result.seed));
+    paragraph(fmt::format(
+        "* worst language, by KL per {}; paired bootstrap over units, {} draws, seed {}",
+        report_.corpus.parallel ? "parallel unit" : "byte", report_.result.draws,
+        report_.result.seed));
   }
 
   const AuditReport& report_;

@@ -1,5 +1,6 @@
-// Tokenizer over libllama: the vocabulary goes to llama.cpp as an in-memory GGUF without tensors, so
-// that both model sources take one path, and only after every check that llama.cpp would abort on.
+// Tokenizer over libllama: the vocabulary goes to llama.cpp as an in-memory GGUF without tensors,
+// so that both model sources take one path, and only after every check that llama.cpp would abort
+// on.
 #include <gguf.h>
 #include <llama.h>
 
@@ -21,8 +22,8 @@ struct ModelDeleter {
   void operator()(llama_model* model) const { llama_model_free(model); }
 };
 
-// The first error line that llama.cpp logged on this thread since it was cleared: later ones only say
-// that loading failed. Everything else it logs is dropped.
+// The first error line that llama.cpp logged on this thread since it was cleared: later ones only
+// say that loading failed. Everything else it logs is dropped.
 thread_local std::string first_error;
 
 void keep_errors(ggml_log_level level, const char* text, void*) {
@@ -45,9 +46,11 @@ void check_token_lists(const Vocabulary& vocabulary, const std::string& origin) 
   }
 }
 
-// llama.cpp aborts unless all tokens differ, once it has cut them at a NUL and named the empty ones.
+// llama.cpp aborts unless all tokens differ, once it has cut them at a NUL and named the empty
+// ones.
 void check_token_texts(const Vocabulary& vocabulary, const std::string& origin) {
-  // Decoding a token that is not byte-level text takes memory that grows with the square of its size.
+  // Decoding a token that is not byte-level text takes memory that grows with the square of its
+  // size.
   constexpr uint64_t kMostSquares = uint64_t{1} << 28;
   uint64_t squares = 0;
   std::unordered_set<std::string> seen;
@@ -58,8 +61,9 @@ void check_token_texts(const Vocabulary& vocabulary, const std::string& origin) 
     }
     squares += uint64_t{token.size()} * token.size();
     if (squares > kMostSquares) {
-      fail(ErrorCode::kUnsupported, "{}: token {} has {} bytes; so many and so long tokens are not read",
-           origin, id, token.size());
+      fail(ErrorCode::kUnsupported,
+           "{}: token {} has {} bytes; so many and so long tokens are not read", origin, id,
+           token.size());
     }
     if (!seen.insert(token.empty() ? fmt::format("[EMPTY_{}]", id) : token).second) {
       fail(ErrorCode::kCorrupt, "{}: token {} '{}' is in the vocabulary twice", origin, id, token);
@@ -183,15 +187,17 @@ Tokenizer::Tokenizer(const Vocabulary& vocabulary, const std::string& origin)
   impl_->model.reset(llama_model_init_from_user(
       gguf.get(), [](ggml_tensor*, void*) {}, nullptr, params));
   if (!impl_->model) {
-    fail(ErrorCode::kUnsupported, "{}: llama.cpp does not take this tokenizer (pre-tokenizer '{}'): {}",
-         origin, vocabulary.pre, first_error);
+    fail(ErrorCode::kUnsupported,
+         "{}: llama.cpp does not take this tokenizer (pre-tokenizer '{}'): {}", origin,
+         vocabulary.pre, first_error);
   }
   impl_->vocab = llama_model_get_vocab(impl_->model.get());
   impl_->origin = origin;
   // Some pre-tokenizers add a bos token whatever the vocabulary says.
   if (llama_vocab_get_add_bos(impl_->vocab) && !vocabulary.bos) {
-    fail(ErrorCode::kCorrupt, "{}: pre-tokenizer '{}' adds a bos token, and the tokenizer names none",
-         origin, vocabulary.pre);
+    fail(ErrorCode::kCorrupt,
+         "{}: pre-tokenizer '{}' adds a bos token, and the tokenizer names none", origin,
+         vocabulary.pre);
   }
 }
 
@@ -219,8 +225,10 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
       count = run();
     }
   } catch (const std::exception& error) {
-    fail(ErrorCode::kCorrupt, "{}: the tokenizer cannot encode a text ({}); its vocabulary lacks "
-         "tokens it needs", impl_->origin, error.what());
+    fail(ErrorCode::kCorrupt,
+         "{}: the tokenizer cannot encode a text ({}); its vocabulary lacks "
+         "tokens it needs",
+         impl_->origin, error.what());
   }
   ISOGLOSS_ASSERT(count >= 0);
   tokens.resize(static_cast<size_t>(count));

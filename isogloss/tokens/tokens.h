@@ -88,11 +88,11 @@ struct TokenizedCorpus {
 // has more than `context_length` tokens or fewer than two.
 TokenizedCorpus tokenize(const Corpus& corpus, const Tokenizer& tokenizer, size_t context_length);
 
-// The way llama-perplexity reads text: each language's lines are joined by newlines, tokenized once,
-// and cut into windows of `window` tokens whose first token is replaced by BOS where there is one;
-// the tokens after place `window / 2` of each window are scored (window / 2 - 1 of an even one), and
-// an incomplete window is dropped.
-// A unit is then a window, and nothing is parallel. `bytes` counts the tokens' own bytes.
+// The way llama-perplexity reads text: each language's lines are joined by newlines, tokenized
+// once, and cut into windows of `window` tokens whose first token is replaced by BOS where there is
+// one; the tokens after place `window / 2` of each window are scored (window / 2 - 1 of an even
+// one), and an incomplete window is dropped. A unit is then a window, and nothing is parallel.
+// `bytes` counts the tokens' own bytes.
 TokenizedCorpus tokenize_windows(const Corpus& corpus, const Tokenizer& tokenizer, size_t window);
 
 }  // namespace isogloss
