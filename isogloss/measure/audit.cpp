@@ -91,12 +91,16 @@ void check_reference_language(const TokenizedCorpus& corpus, const AuditOptions&
        options.reference_language, fmt::join(codes, ", "));
 }
 
+// What the arithmetic of a KL divergence over F32 logits can be wrong by, in nats (tested).
+constexpr double kKlRounding = 5e-7;
+
 // A loss that rounding alone produces is no loss.
 void apply_noise_floor(RunResult& run, const NoiseFloor& floor) {
+  const double least = std::max(floor.kl_per_token_mean, kKlRounding);
   const bool above = std::ranges::any_of(run.languages, [&](const LanguageResult& language) {
-    return language.kl_per_token.mean.value > floor.kl_per_token_mean;
+    return language.kl_per_token.mean.value > least;
   });
-  if (above || floor.kl_per_token_mean == 0) return;
+  if (above || run.worst_language.empty()) return;
   run.disparity.measurable = false;
   run.disparity.verdict = "no measurable disparity: no language loses more than the noise floor";
 }

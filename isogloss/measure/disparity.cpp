@@ -111,7 +111,7 @@ void add_rho(RunResult& result, const std::vector<LanguageSample>& samples,
     LanguageResult& language = result.languages[l];
     if (!reference_interval) {
       language.rho.status = "DEGENERATE: the loss of the reference (" + options.reference_language +
-                            ") is not above 0 with 95 % confidence";
+                            ") is not above 0 in 99 % of the draws";
       language.ln_rho.status = language.rho.status;
       continue;
     }
@@ -128,7 +128,7 @@ void add_rho(RunResult& result, const std::vector<LanguageSample>& samples,
     language.rho = {bca_interval(sums, bootstrap, rho), ""};
     language.ln_rho = {bca_interval(sums, bootstrap, ln_rho), ""};
     const std::string gained =
-        "DEGENERATE: the language's own loss is not above 0 with 95 % confidence";
+        "DEGENERATE: the language's own loss is not above 0 in 99 % of the draws";
     if (!language.rho.estimate) language.rho.status = gained;
     if (!language.ln_rho.estimate) language.ln_rho.status = gained;
   }
