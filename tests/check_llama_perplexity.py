@@ -34,7 +34,7 @@ def number(label, text):
 def main():
     build, source = map(pathlib.Path, sys.argv[1:3])
     model = source / "models" / "gemma-3-270m.gguf"
-    quantize, perplexity = build / "llama-quantize", build / "llama-perplexity"
+    quantize, perplexity = build / "bin/llama-quantize", build / "bin/llama-perplexity"
     for need in (model, quantize, perplexity):
         if not need.exists():
             print(f"skipped: {need} is not there")
