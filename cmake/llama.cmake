@@ -16,8 +16,8 @@ endforeach()
 set(LLAMA_OPENSSL OFF CACHE BOOL "" FORCE)
 # Out of "all" and without its warnings: only what is linked is built.
 add_subdirectory("${ISOGLOSS_LLAMA_SOURCE}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL SYSTEM)
-# As its users have it, in every build type: its debug assertions stop the process on weights that the
-# same code takes in a release.
+# As its users have it, in every build type: its debug assertions stop the process on weights that
+# the same code takes in a release.
 foreach(target ggml-base ggml-cpu ggml llama)
   target_compile_definitions(${target} PRIVATE NDEBUG)
 endforeach()
