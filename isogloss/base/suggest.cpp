@@ -17,14 +17,6 @@ struct NearMatch {
   std::string_view candidate;
 };
 
-std::string lower_case(std::string_view text) {
-  std::string lower(text);
-  for (char& letter : lower) {
-    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-  }
-  return lower;
-}
-
 // Insertions, deletions and replacements of one byte that turn `from` into `to`.
 size_t edit_distance(std::string_view from, std::string_view to) {
   std::vector<size_t> costs(to.size() + 1);
@@ -60,6 +52,14 @@ std::vector<NearMatch> find_near(std::string_view name,
 }
 
 }  // namespace
+
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  for (char& letter : lower) {
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  }
+  return lower;
+}
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
   if (name.empty()) return "";

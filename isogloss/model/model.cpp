@@ -3,22 +3,15 @@
 #include <ggml.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <set>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/suggest.h"
 #include "isogloss/model/model_impl.h"
 
 namespace isogloss {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
-}
 
 // One row as stored, to float. ggml reads whole blocks through typed pointers, so a row of a
 // safetensors file that is not aligned goes through a copy.
@@ -79,7 +72,7 @@ std::optional<TensorTypeInfo> find_tensor_type_info(TensorType type) {
   const ggml_type_traits* traits = ggml_get_type_traits(static_cast<ggml_type>(id));
   const bool decodable = type == TensorType::kF32 || traits->to_float != nullptr;
   if (traits->type_size == 0 || !decodable) return std::nullopt;
-  return TensorTypeInfo{lower(traits->type_name), static_cast<size_t>(traits->blck_size),
+  return TensorTypeInfo{lower_case(traits->type_name), static_cast<size_t>(traits->blck_size),
                         traits->type_size, traits->is_quantized};
 }
 
@@ -92,7 +85,7 @@ TensorTypeInfo get_tensor_type_info(TensorType type) {
 std::optional<TensorType> find_tensor_type(std::string_view name) {
   for (int32_t id = 0; id < GGML_TYPE_COUNT; ++id) {
     const auto info = find_tensor_type_info(static_cast<TensorType>(id));
-    if (info && info->name == lower(name)) return static_cast<TensorType>(id);
+    if (info && info->name == lower_case(name)) return static_cast<TensorType>(id);
   }
   return std::nullopt;
 }

@@ -16,14 +16,6 @@ constexpr std::array<size_t, 3> kGroupSizes = {128, 64, 32};
 constexpr uint64_t kF16Bytes = 2;
 constexpr uint64_t kF32Bytes = 4;
 
-std::string lower_case(std::string_view text) {
-  std::string lower(text);
-  for (char& letter : lower) {
-    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
-  }
-  return lower;
-}
-
 Scheme ggml_scheme(TensorType type) {
   return {.kind = SchemeKind::kGgml, .type = type};
 }

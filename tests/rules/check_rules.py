@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Keeps the repository's own rules: check_rules.py RULE [--root DIR] [--library A] [--isogloss P].
+"""Keeps the repository's own rules: check_rules.py RULE [--root DIR] [--archive A] [--isogloss P].
 
 includes           a file includes only from its own folder or from folders above it in the map
 library_is_silent  the library does not print and does not end the process
@@ -120,7 +120,7 @@ def undefined_symbols(listing):
 
 
 def check_library(arguments):
-    listing = subprocess.run([arguments.nm, "-C", "-u", arguments.library], capture_output=True,
+    listing = subprocess.run([arguments.nm, "-C", "-u", arguments.archive], capture_output=True,
                              text=True, check=True).stdout
     faults, objects = [], set()
     for member, symbol in undefined_symbols(listing):
@@ -132,7 +132,7 @@ def check_library(arguments):
         if ENDS.fullmatch(symbol):
             faults.append(f"{member}: ends the process with {symbol}")
     if ASSERTION[0] not in objects:
-        faults.append(f"{arguments.library}: has no {ASSERTION[0]}; is it the library?")
+        faults.append(f"{arguments.archive}: has no {ASSERTION[0]}; is it the library?")
     return faults
 
 
@@ -361,11 +361,11 @@ def main():
     parser = argparse.ArgumentParser(description="Keeps the repository's own rules.")
     parser.add_argument("rule", choices=RULES)
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
-    parser.add_argument("--library", type=Path, help="libisogloss.a, for library_is_silent")
+    parser.add_argument("--archive", type=Path, help="libisogloss.a, for library_is_silent")
     parser.add_argument("--isogloss", type=Path, help="the program, for docs")
     parser.add_argument("--nm", default="nm")
     arguments = parser.parse_args()
-    needed = {"library_is_silent": "library", "docs": "isogloss"}.get(arguments.rule)
+    needed = {"library_is_silent": "archive", "docs": "isogloss"}.get(arguments.rule)
     if needed and getattr(arguments, needed) is None:
         parser.error(f"{arguments.rule} needs --{needed}")
     faults = RULES[arguments.rule](arguments)

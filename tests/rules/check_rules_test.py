@@ -59,7 +59,7 @@ def run(rule, changes=None, listing=LISTING):
         for name, text in (("program", PROGRAM), ("nm", f"#!/bin/sh\ncat <<'END'{listing}END\n")):
             (Path(tmp) / name).write_text(text, encoding="utf-8")
             os.chmod(Path(tmp) / name, 0o755)
-        words = ["check_rules.py", rule, "--root", str(root), "--library", "libisogloss.a",
+        words = ["check_rules.py", rule, "--root", str(root), "--archive", "libisogloss.a",
                  "--isogloss", f"{tmp}/program", "--nm", f"{tmp}/nm"]
         output = io.StringIO()
         with mock.patch.object(sys, "argv", words), contextlib.redirect_stdout(output):
