@@ -15,14 +15,15 @@ inline std::filesystem::path repository_path(const std::string& place) {
   return std::filesystem::path(ISOGLOSS_SOURCE_DIR) / place;
 }
 
-// Products in F32. On one thread unless asked otherwise: where other processes take the cores,
+// Products in F32 and on one thread unless asked otherwise: where other processes take the cores,
 // threads that wait for each other after every small product are many times slower.
 struct LoadedModel {
-  explicit LoadedModel(const std::filesystem::path& path, size_t threads = 1)
+  explicit LoadedModel(const std::filesystem::path& path, size_t threads = 1,
+                       ComputeType compute = ComputeType::kF32)
       : model(read_model(path)),
         as_stored(unchanged(model)),
         device("cpu", threads),
-        engine(device, {ComputeType::kF32, 1ULL << 30}) {}
+        engine(device, {compute, 1ULL << 30}) {}
 
   Variant stored() const { return {&model, &as_stored}; }
 

@@ -342,9 +342,8 @@ inline std::vector<FileTensor> gguf_tensors(Family family) {
 
 // A valid model of the family: two layers, 64 tokens, F32; only Llama's has a head of its own.
 inline GgufFile tiny_gguf(Family family) {
-  constexpr const char* kArchitectures[] = {"gpt2", "llama", "gemma3"};
   GgufFile file;
-  add_sizes(file, kArchitectures[static_cast<size_t>(family)], tiny_sizes(family));
+  add_sizes(file, std::string(get_family_info(family).gguf_name), tiny_sizes(family));
   add_vocabulary(file, family);
   for (auto& tensor : gguf_tensors(family)) file.tensors.push_back({std::move(tensor), 0, {}});
   return file;

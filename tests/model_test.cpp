@@ -124,7 +124,7 @@ TEST_P(Sources, GiveEveryTensorOneRoleAndItsShape) {
     ASSERT_NE(found, model.tensors().end()) << stored.name;
     EXPECT_TRUE(roles.emplace(found->role, found->layer).second) << stored.name;
     std::vector<uint64_t> shape = {found->rows, found->cols};
-    if (found->transposed) std::swap(shape[0], shape[1]);
+    if (found->order == StorageOrder::kColumns) std::swap(shape[0], shape[1]);
     if (stored.shape.size() == 1) shape.erase(shape.begin());
     EXPECT_EQ(shape, stored.shape) << stored.name;
     EXPECT_EQ(model.find_tensor(found->role, found->layer), found - model.tensors().begin());
@@ -202,7 +202,8 @@ TEST(TableOfRoles, GivesOneNameToEachRoleAndListsThemInOrder) {
   for (size_t i = 0; i < kRoles; ++i) {
     const RoleInfo& role = tensor_roles()[i];
     EXPECT_EQ(static_cast<size_t>(role.role), i);
-    EXPECT_TRUE(names.insert(role.gguf_name).second) << role.gguf_name;
+    // Files that hold gate and up in one call them "up", and have no other.
+    EXPECT_TRUE(names.insert(role.gguf_name).second || role.role == Role::kFfnUp) << role.gguf_name;
     EXPECT_EQ(role.gguf_name.find("{}") != std::string_view::npos, role.per_layer());
   }
 }
@@ -231,12 +232,12 @@ TEST_F(Models, OfGemma3SeeEverythingInEveryNthLayer) {
   GgufFile file = tiny_gguf(Family::kGemma3);
   file.set_u32("gemma3.attention.sliding_window", 5);
   const ModelConfig every_sixth = read(file).config();
-  EXPECT_EQ(every_sixth.layer_window(4), 5U);
-  EXPECT_EQ(every_sixth.layer_window(5), 0U);
+  EXPECT_EQ(every_sixth.layer_configs[0].window, 5U);
+  EXPECT_EQ(every_sixth.layer_configs[1].window, 5U);
   file.set_u32("gemma3.attention.sliding_window_pattern", 2);
   const ModelConfig every_second = read(file).config();
-  EXPECT_EQ(every_second.layer_window(0), 5U);
-  EXPECT_EQ(every_second.layer_window(1), 0U);
+  EXPECT_EQ(every_second.layer_configs[0].window, 5U);
+  EXPECT_EQ(every_second.layer_configs[1].window, 0U);
 }
 
 TEST_F(Models, AreTheSameFromBothSources) {
@@ -282,8 +283,21 @@ TEST_F(Models, ReadPrefixesAndSkipMasksOfOldCheckpoints) {
   hf.tensors.push_back({{"transformer.h.0.attn.bias", {1, 1, 4, 4}}, "F32"});
   hf.tensors.push_back({{"h.1.attn.masked_bias", {1}}, "F32"});
   EXPECT_EQ(read(hf).tensors().size(), hf.tensors.size() - 2);
+  EXPECT_EQ(read(hf).tensors().front().hf_name, "transformer.wte.weight");
+}
+
+TEST_F(Models, TakeAStoredHeadForWhatTheConfigurationSaysItIs) {
+  HfDirectory hf = tiny_hf();
   hf.tensors.push_back({{"lm_head.weight", {kTinyVocabulary, kTinyGpt2.width}}, "F32"});
+  hf.config["tie_word_embeddings"] = false;
   EXPECT_FALSE(read(hf).config().tied_head);
+  hf.config["tie_word_embeddings"] = true;
+  EXPECT_TRUE(says(failure_of([&] { read(hf); }), ErrorCode::kMismatch,
+                   {"'lm_head.weight'", "'wte.weight'", "tie_word_embeddings"}));
+  const auto embedding =
+      std::ranges::find(hf.tensors, "wte.weight", [](auto& tensor) { return tensor.name; });
+  hf.tensors.back().data = embedding->data;
+  EXPECT_TRUE(read(hf).config().tied_head);
 }
 
 TEST_F(Models, PadTheVocabularyToTheRowsOfTheEmbedding) {
@@ -344,11 +358,11 @@ TEST(Decode, ReadsBlocks) {
 TEST(Decode, TurnsTransposedTensors) {
   const Floats stored = {1, 2, 3, 4, 5, 6};  // [2 inputs][3 outputs]
   TensorView view = view_of(TensorType::kF32, 3, 2, std::as_bytes(std::span(stored)));
-  view.transposed = true;
+  view.order = StorageOrder::kColumns;
   EXPECT_EQ(decoded(view), (Floats{1, 4, 2, 5, 3, 6}));
   const std::vector<uint16_t> halves = {0x3c00, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600};
   view = view_of(TensorType::kF16, 2, 3, std::as_bytes(std::span(halves)));
-  view.transposed = true;
+  view.order = StorageOrder::kColumns;
   EXPECT_EQ(decoded(view), (Floats{1, 3, 5, 2, 4, 6}));
 }
 

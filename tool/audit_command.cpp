@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 #include <list>
 #include <memory>
 #include <regex>
@@ -12,6 +11,7 @@
 #include "isogloss/report/report.h"
 #include "isogloss/text/text.h"
 #include "tool/commands.h"
+#include "tool/inputs.h"
 #include "tool/terminal.h"
 
 namespace isogloss {
@@ -29,21 +29,6 @@ struct AuditArguments {
   uint64_t seed = AuditOptions{}.seed, memory = 0;
   bool not_parallel = false, quiet = false, list_schemes = false, list_languages = false;
 };
-
-// The model and corpus that come with the program: beside it when installed, else in its source.
-struct BuiltIn {
-  fs::path model, corpus;
-};
-BuiltIn find_built_in() {
-  const char* chosen = std::getenv("ISOGLOSS_DATA");
-  for (const fs::path& share : {fs::path(chosen ? chosen : ""), fs::path(ISOGLOSS_SHARE_DIR)}) {
-    if (!share.empty() && fs::exists(share / "parallel")) {
-      return {share / "polyglot-12", builtin_corpus_directory(share)};
-    }
-  }
-  const fs::path source(ISOGLOSS_SOURCE_DIR);
-  return {source / "models" / "polyglot-12", builtin_corpus_directory(source / "data")};
-}
 
 SeedFamily parse_seed_family(const std::string& name) {
   if (name == "A") return SeedFamily::kA;
@@ -151,20 +136,6 @@ void divide_memory(uint64_t memory, EngineOptions& engine, AuditOptions& audit) 
   audit.logit_memory = std::min(audit.logit_memory, memory / 8);
 }
 
-AuditReport::ModelFacts model_facts(const Model& model) {
-  AuditReport::ModelFacts facts;
-  facts.path = model.path().string();
-  facts.name = model.config().name;
-  facts.family = get_family_info(model.config().family).gguf_name;
-  facts.layers = model.config().layers;
-  for (const auto& tensor : model.tensors()) facts.parameters += tensor.count();
-  const ModelSize size = assigned_size(model, unchanged(model));
-  facts.size_bytes = size.size_bytes;
-  facts.bits_per_weight = size.bits_per_weight;
-  facts.quantized_blocks = model.quantized_blocks();
-  return facts;
-}
-
 AuditReport run_audit(const AuditArguments& arguments) {
   const BuiltIn built_in = find_built_in();
   const auto inputs = read_inputs(arguments, built_in);
@@ -243,19 +214,6 @@ Outcome list_names(const AuditArguments& arguments) {
   }
   write_result("-", text);
   return Outcome::kDone;
-}
-
-void check_can_write(const std::string& path) {
-  if (path.empty() || path == "-") return;
-  const fs::path directory = fs::absolute(path).parent_path();
-  std::error_code error;
-  if (!fs::is_directory(directory, error)) {
-    fail(ErrorCode::kNotFound, "{}: cannot be written: {} is no directory", path,
-         directory.string());
-  }
-  if (fs::is_directory(path, error)) {
-    fail(ErrorCode::kIo, "{}: cannot be written: it is a directory", path);
-  }
 }
 
 // Fails on what can be known to be wrong before hours of work.

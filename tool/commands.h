@@ -13,7 +13,9 @@ enum class Outcome : int {
   kThreshold = 3,  // done, and a limit that the user set was missed (--fail-if)
 };
 
-// Adds `isogloss audit`; `outcome` is set when it ran.
+// Each adds `isogloss NAME`; `outcome` is set when it ran.
 void add_audit_command(CLI::App& app, Outcome& outcome);
+void add_convert_command(CLI::App& app, Outcome& outcome);
+void add_inspect_command(CLI::App& app, Outcome& outcome);
 
 }  // namespace isogloss

@@ -36,6 +36,8 @@ int main(int argc, char** argv) {
     app.require_subcommand(1);
     Outcome outcome = Outcome::kDone;
     isogloss::add_audit_command(app, outcome);
+    isogloss::add_convert_command(app, outcome);
+    isogloss::add_inspect_command(app, outcome);
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/file.h"
@@ -43,6 +44,19 @@ void ProgressLine::update(std::string_view stage, double done) {
   const double left = done > 0 ? elapsed * (1 - done) / done : 0;
   fmt::print(stderr, "{}{:3.0f} %  {} left  {}", kEraseLine, 100 * done, duration(left), stage);
   std::fflush(stderr);
+}
+
+void check_can_write(const std::string& path) {
+  if (path.empty() || path == "-") return;
+  const std::filesystem::path directory = std::filesystem::absolute(path).parent_path();
+  std::error_code error;
+  if (!std::filesystem::is_directory(directory, error)) {
+    fail(ErrorCode::kNotFound, "{}: cannot be written: {} is no directory", path,
+         directory.string());
+  }
+  if (std::filesystem::is_directory(path, error)) {
+    fail(ErrorCode::kIo, "{}: cannot be written: it is a directory", path);
+  }
 }
 
 void write_result(const std::string& path, std::string_view content) {

@@ -28,6 +28,9 @@ class ProgressLine {
   Clock::time_point last_ = start_;
 };
 
+// Throws Error where write_result could not write, as far as that can be known; "" is no path.
+void check_can_write(const std::string& path);
+
 // Writes to standard output where `path` is "-", else to the file. Throws Error(kIo).
 void write_result(const std::string& path, std::string_view content);
 

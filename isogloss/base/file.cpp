@@ -50,23 +50,9 @@ void write_into(const std::filesystem::path& path, std::string_view content) {
 }
 
 void replace_file(const std::filesystem::path& path, std::string_view content) {
-  std::string temporary = path.string() + ".XXXXXX";
-  const Descriptor file(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (file.get() < 0) {
-    fail(ErrorCode::kIo, "{}: cannot create a file beside it: {}", path.string(),
-         system_message(errno));
-  }
-  try {
-    write_all(file.get(), content, path.string());
-    constexpr mode_t kReadableByAll = 0644;
-    if (::fchmod(file.get(), kReadableByAll) != 0 || ::fsync(file.get()) != 0 ||
-        ::rename(temporary.c_str(), path.c_str()) != 0) {
-      fail(ErrorCode::kIo, "{}: cannot finish writing: {}", path.string(), system_message(errno));
-    }
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
+  FileWriter file(path);
+  file.write(content);
+  file.commit();
 }
 
 }  // namespace
@@ -129,6 +115,39 @@ uint64_t checked_multiply(uint64_t a, uint64_t b, std::string_view what) {
 std::string read_text_file(const std::filesystem::path& path) {
   const auto file = MappedFile::open(path);
   return {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()};
+}
+
+FileWriter::FileWriter(const std::filesystem::path& path)
+    : path_(path), temporary_(path.string() + ".XXXXXX") {
+  file_ = ::mkostemp(temporary_.data(), O_CLOEXEC);
+  if (file_ < 0) {
+    fail(ErrorCode::kIo, "{}: cannot create a file beside it: {}", path.string(),
+         system_message(errno));
+  }
+}
+
+FileWriter::~FileWriter() {
+  if (file_ < 0) return;
+  ::close(file_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void FileWriter::write(std::string_view bytes) {
+  write_all(file_, bytes, path_.string());
+  written_ += bytes.size();
+}
+
+void FileWriter::write(std::span<const std::byte> bytes) {
+  write({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+void FileWriter::commit() {
+  constexpr mode_t kReadableByAll = 0644;
+  if (::fchmod(file_, kReadableByAll) != 0 || ::fsync(file_) != 0 ||
+      ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    fail(ErrorCode::kIo, "{}: cannot finish writing: {}", path_.string(), system_message(errno));
+  }
+  temporary_.clear();
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content) {

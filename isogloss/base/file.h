@@ -74,6 +74,33 @@ uint64_t checked_multiply(uint64_t a, uint64_t b, std::string_view what);
 // The whole file as text. Throws as MappedFile::open.
 std::string read_text_file(const std::filesystem::path& path);
 
+// A file being written. Bytes go to a temporary name beside `path`, so that readers see the old
+// file or the whole new one. Throws Error(kIo).
+class FileWriter {
+ public:
+  explicit FileWriter(const std::filesystem::path& path);
+  ~FileWriter();  // without commit(), nothing is left behind
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+
+  void write(std::string_view bytes);
+  void write(std::span<const std::byte> bytes);
+  template <typename T>
+  void write_value(const T& value) {  // little-endian
+    static_assert(std::is_trivially_copyable_v<T>);
+    write(std::as_bytes(std::span(&value, 1)));
+  }
+  uint64_t written() const { return written_; }  // bytes
+
+  void commit();  // syncs the file and gives it its name
+
+ private:
+  std::filesystem::path path_;
+  std::string temporary_;
+  int file_ = -1;
+  uint64_t written_ = 0;
+};
+
 // Writes `content` to a temporary name beside `path`, syncs it and renames it over `path`: readers
 // see the old file or the whole new one. Links are followed; a pipe or a device is written into as
 // it is. Throws Error(kIo); then nothing is left behind.

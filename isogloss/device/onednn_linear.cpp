@@ -59,6 +59,18 @@ Product make_product(const ProductShape& shape) {
   return product;
 }
 
+// A primitive is made for as many threads as OpenMP would give it at that moment.
+class OneThread {
+ public:
+  OneThread() : threads_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(threads_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int threads_;
+};
+
 // Made once for each shape and kept: there are few.
 const Product& get_product(const ProductShape& shape) {
   static std::mutex mutex;
@@ -66,12 +78,20 @@ const Product& get_product(const ProductShape& shape) {
   const std::lock_guard lock(mutex);
   const auto found = products.find(shape);
   if (found != products.end()) return found->second;
-  // A primitive is made for as many threads as OpenMP would give it at this moment.
-  const int threads = omp_get_max_threads();
-  omp_set_num_threads(1);
-  Product product = make_product(shape);
-  omp_set_num_threads(threads);
-  return products.emplace(shape, std::move(product)).first->second;
+  const OneThread one_thread;
+  return products.emplace(shape, make_product(shape)).first->second;
+}
+
+bool computes_bf16() {
+  static const bool computes = [] {
+    try {
+      get_product({DataType::bf16, kMostRows, 64, 64, /*bias=*/true});
+      return true;
+    } catch (const dnnl::error&) {
+      return false;
+    }
+  }();
+  return computes;
 }
 
 // Memory of one thread, kept between calls.
@@ -129,8 +149,9 @@ void linear_op(ggml_tensor* result, int thread, int threads, void*) {
 
 }  // namespace
 
-ggml_tensor* linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
-                    ggml_tensor* bias) {
+ggml_tensor* onednn_linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
+                           ggml_tensor* bias) {
+  if (matrix->type == GGML_TYPE_BF16 && !computes_bf16()) return nullptr;
   ISOGLOSS_ASSERT(ggml_is_contiguous(matrix) && ggml_is_contiguous(input));
   ISOGLOSS_ASSERT(input->type == GGML_TYPE_F32 && matrix->ne[0] == input->ne[0]);
   ggml_tensor* inputs[] = {matrix, input, bias};

@@ -40,12 +40,22 @@ class HiddenStates {
   std::span<float> row(size_t token) { return {data_.get() + token * width_, width_}; }
   std::span<const float> row(size_t token) const { return {data_.get() + token * width_, width_}; }
 
+  // Between the halves of a parallel block: what its attention read, which its MLP is to read too.
+  // A copy carries it along. nullptr elsewhere.
+  float* block_input() { return block_input_.get(); }
+  void keep_block_input();  // a copy of the rows as they are
+  void drop_block_input() { block_input_.reset(); }
+
  private:
   struct Free {
     void operator()(float* data) const;
   };
+  using Rows = std::unique_ptr<float[], Free>;
+
+  static Rows allocate(size_t numbers);
+
   size_t tokens_ = 0, width_ = 0;
-  std::unique_ptr<float[], Free> data_;
+  Rows data_, block_input_;
 };
 
 // The weights that a pass uses: a model, each tensor in its scheme. Does not own.
@@ -68,7 +78,8 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Token embeddings, scaled and with positions added where the family does so.
+  // Token embeddings, projected, scaled, normed and with positions added where the family does so.
+  // No sequence of the batch is longer than the model's context.
   HiddenStates embed(const Variant& variant, const Batch& batch);
 
   // Half-blocks are numbered in order: 2 * layer is its attention, 2 * layer + 1 its MLP, each with

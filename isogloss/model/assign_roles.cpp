@@ -13,46 +13,34 @@ std::string shape_text(const std::vector<uint64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));
 }
 
-// GPT-2's directories hold the weights of block matrices as [inputs][outputs].
-bool is_transposed(const RoleInfo& role, const ModelConfig& config, TensorNaming naming) {
-  return naming == TensorNaming::kHuggingFace && config.family == Family::kGpt2 &&
-         role.kind == TensorKind::kMatrix && role.per_layer();
-}
-
 class RoleAssigner {
  public:
   RoleAssigner(const std::string& path, const ModelConfig& config, const StoredTensors& stored,
                TensorNaming naming)
       : path_(path), config_(config), stored_(stored), naming_(naming) {}
 
-  // False when the file has no such tensor.
-  bool add(const RoleInfo& role, size_t layer) {
-    const std::string hf_name = hf_tensor_name(role, config_.family, layer);
+  void assign(const RoleInfo& role, size_t layer) {
     const std::string gguf_name = gguf_tensor_name(role, layer);
+    const std::string hf_name = hf_tensor_name(role, config_.family, layer);
     const std::string& name = naming_ == TensorNaming::kGguf ? gguf_name : hf_name;
     const auto found = stored_.find(name);
-    if (found == stored_.end()) return false;
+    if (found == stored_.end()) {
+      fail(ErrorCode::kCorrupt, "{}: tensor '{}' is missing; a {} model of {} layers has it", path_,
+           name, get_family_info(config_.family).gguf_name, config_.layers);
+    }
     used_.insert(name);
-    TensorView view{role.role,
-                    layer,
-                    gguf_name,
-                    hf_name,
-                    dim_size(role.rows, config_),
-                    dim_size(role.cols, config_),
-                    found->second.type,
-                    is_transposed(role, config_, naming_),
-                    found->second.bytes};
-    check_shape(name, view, found->second);
+    TensorView view;
+    view.role = role.role;
+    view.layer = layer;
+    view.name = gguf_name;
+    view.hf_name = found->second.name.empty() ? hf_name : found->second.name;
+    view.rows = dim_size(role.rows, config_);
+    view.cols = dim_size(role.cols, config_);
+    view.type = found->second.type;
+    view.bytes = found->second.bytes;
+    if (naming_ == TensorNaming::kHuggingFace) set_storage(role, view);
+    check_shape(found->second, name, view, is_vector(role));
     tensors_.push_back(std::move(view));
-    return true;
-  }
-
-  void require(const RoleInfo& role, size_t layer) {
-    if (add(role, layer)) return;
-    fail(ErrorCode::kCorrupt, "{}: tensor '{}' is missing; a {} model of {} layers has it", path_,
-         naming_ == TensorNaming::kGguf ? gguf_tensor_name(role, layer)
-                                        : hf_tensor_name(role, config_.family, layer),
-         get_family_info(config_.family).gguf_name, config_.layers);
   }
 
   void check_nothing_is_left() const {
@@ -61,24 +49,44 @@ class RoleAssigner {
       fail(ErrorCode::kUnsupported,
            "{}: tensor '{}' {} has no role in a {} model of {} layers; perhaps a variant of the "
            "family that is not supported",
-           path_, name, shape_text(tensor.shape), get_family_info(config_.family).gguf_name,
-           config_.layers);
+           path_, tensor.name.empty() ? name : tensor.name, shape_text(tensor.shape),
+           get_family_info(config_.family).gguf_name, config_.layers);
     }
   }
 
   std::vector<TensorView> take() { return std::move(tensors_); }
 
  private:
-  void check_shape(const std::string& name, const TensorView& view,
-                   const StoredTensor& stored) const {
-    std::vector<uint64_t> expected;
-    if (view.rows != 1) expected.push_back(view.rows);
-    expected.push_back(view.cols);
-    if (view.transposed) std::swap(expected.front(), expected.back());
-    if (stored.shape != expected) {
-      fail(ErrorCode::kMismatch, "{}: tensor '{}' has shape {}, expected {} from the configuration",
-           path_, name, shape_text(stored.shape), shape_text(expected));
+  // How transformers lays numbers out otherwise than GGUF does.
+  void set_storage(const RoleInfo& role, TensorView& view) const {
+    const Family family = config_.family;
+    if (family == Family::kGpt2 && role.kind == TensorKind::kMatrix && role.per_layer()) {
+      view.order = StorageOrder::kColumns;
     }
+    const bool fused = role.role == Role::kQkv || role.role == Role::kQkvBias;
+    if (fused && (family == Family::kBloom || family == Family::kGptNeoX)) {
+      view.order = StorageOrder::kQkvByHead;
+      view.head_dim = config_.head_dim;
+    }
+    const bool gemma =
+        family == Family::kGemma || family == Family::kGemma2 || family == Family::kGemma3;
+    if (gemma && role.kind == TensorKind::kNorm) view.offset = 1;
+  }
+
+  bool is_vector(const RoleInfo& role) const {
+    const bool head_norm = role.rows == Dim::kQueryNorms || role.rows == Dim::kKeyNorms;
+    return role.rows == Dim::kOne || (head_norm && !config_.norm_per_head);
+  }
+
+  void check_shape(const StoredTensor& stored, const std::string& name, const TensorView& view,
+                   bool vector) const {
+    std::vector<uint64_t> expected;
+    if (!vector) expected.push_back(view.rows);
+    expected.push_back(view.cols);
+    if (view.order == StorageOrder::kColumns) std::swap(expected.front(), expected.back());
+    if (stored.shape == expected) return;
+    fail(ErrorCode::kMismatch, "{}: tensor '{}' has shape {}, expected {} from the configuration",
+         path_, name, shape_text(stored.shape), shape_text(expected));
   }
 
   const std::string& path_;
@@ -91,25 +99,22 @@ class RoleAssigner {
 
 }  // namespace
 
-std::vector<TensorView> assign_roles(const std::string& path, ModelConfig& config,
+std::vector<TensorView> assign_roles(const std::string& path, const ModelConfig& config,
                                      const StoredTensors& stored, TensorNaming naming) {
   RoleAssigner assigner(path, config, stored, naming);
-  const auto add_component = [&](Component component, size_t layer) {
+  const auto assign_component = [&](Component component, size_t layer) {
     for (const RoleInfo& role : tensor_roles()) {
-      if (role.component != component || !role.in_family(config.family)) continue;
-      if (role.role == Role::kHead) {
-        config.tied_head = !assigner.add(role, layer);
-      } else {
-        assigner.require(role, layer);
+      if (role.component == component && config.roles.contains(role.role)) {
+        assigner.assign(role, layer);
       }
     }
   };
-  add_component(Component::kEmbeddings, kNoLayer);
+  assign_component(Component::kEmbeddings, kNoLayer);
   for (size_t layer = 0; layer < config.layers; ++layer) {
-    add_component(Component::kAttention, layer);
-    add_component(Component::kMlp, layer);
+    assign_component(Component::kAttention, layer);
+    assign_component(Component::kMlp, layer);
   }
-  add_component(Component::kOutput, kNoLayer);
+  assign_component(Component::kOutput, kNoLayer);
   assigner.check_nothing_is_left();
   return assigner.take();
 }

@@ -46,12 +46,34 @@ class RowDecoder {
   std::vector<std::byte> aligned_;
 };
 
-void decode_transposed(const TensorView& tensor, std::span<float> out) {
+void decode_columns(const TensorView& tensor, std::span<float> out) {
   RowDecoder decoder(tensor.type, tensor.rows);
   std::vector<float> stored(tensor.rows);
   for (size_t col = 0; col < tensor.cols; ++col) {
     decoder.decode(tensor.bytes.data() + col * decoder.row_bytes(), stored.data());
     for (size_t row = 0; row < tensor.rows; ++row) out[row * tensor.cols + col] = stored[row];
+  }
+}
+
+// Rows of a matrix, or numbers of a bias, from q, k, v by head to q, k, v one after the other.
+void decode_qkv_by_head(const TensorView& tensor, std::span<float> out) {
+  const bool bias = tensor.rows == 1;
+  const size_t count = bias ? tensor.cols : tensor.rows;
+  const size_t size = bias ? 1 : tensor.cols;
+  const size_t heads = count / (3 * tensor.head_dim);
+  RowDecoder decoder(tensor.type, size);
+  for (size_t place = 0; place < count; ++place) {
+    const size_t part = place / (heads * tensor.head_dim);
+    const size_t head = place / tensor.head_dim % heads;
+    const size_t stored = (3 * head + part) * tensor.head_dim + place % tensor.head_dim;
+    decoder.decode(tensor.bytes.data() + stored * decoder.row_bytes(), &out[place * size]);
+  }
+}
+
+void decode_rows(const TensorView& tensor, std::span<float> out) {
+  RowDecoder decoder(tensor.type, tensor.cols);
+  for (size_t row = 0; row < tensor.rows; ++row) {
+    decoder.decode(tensor.bytes.data() + row * decoder.row_bytes(), &out[row * tensor.cols]);
   }
 }
 
@@ -92,13 +114,19 @@ std::optional<TensorType> find_tensor_type(std::string_view name) {
 
 void decode(const TensorView& tensor, std::span<float> out) {
   ISOGLOSS_ASSERT(out.size() == tensor.count());
-  if (tensor.transposed) {
-    decode_transposed(tensor, out);
-  } else {
-    RowDecoder decoder(tensor.type, tensor.cols);
-    for (size_t row = 0; row < tensor.rows; ++row) {
-      decoder.decode(tensor.bytes.data() + row * decoder.row_bytes(), &out[row * tensor.cols]);
-    }
+  switch (tensor.order) {
+    case StorageOrder::kRows:
+      decode_rows(tensor, out);
+      break;
+    case StorageOrder::kColumns:
+      decode_columns(tensor, out);
+      break;
+    case StorageOrder::kQkvByHead:
+      decode_qkv_by_head(tensor, out);
+      break;
+  }
+  if (tensor.offset != 0) {
+    for (float& number : out) number += tensor.offset;
   }
   check_finite(tensor, out);
 }

@@ -37,59 +37,102 @@ TensorTypeInfo get_tensor_type_info(TensorType type);  // as above; asserts that
 std::optional<TensorType> find_tensor_type(std::string_view name);
 
 enum class NormKind { kLayerNorm, kRmsNorm };
-enum class Activation { kGeluTanh, kSilu };
+enum class Activation { kGelu, kGeluTanh, kRelu, kSilu };
+
+// How a token learns its place, beside rotary embedding: rows of a table or of a sinusoid added to
+// its embedding, or a bias of the attention scores that grows with distance (ALiBi).
+enum class Positions { kNone, kLearned, kSinusoidal, kAlibi };
 
 // How rotary embedding pairs the numbers of a head: GGUF files of the Llama family keep the rows of
 // q and k permuted so that neighbours rotate together; other families pair the two halves.
 enum class RopePairs { kNeighbours, kHalves };
 
+// How rotary frequencies are stretched for long contexts. kFactors: each is divided by its number
+// (Llama 3); kLongRope: by one of two lists of numbers, chosen by the sequence's length (Phi-3).
+enum class RopeScaling { kNone, kLinear, kYarn, kFactors, kLongRope };
+
 struct RopeConfig {
   RopePairs pairs = RopePairs::kHalves;
-  size_t dims = 0;              // numbers of a head that rotate; 0: no rotary embedding
-  float base = 10000;           // of layers that see the whole context
-  float windowed_base = 10000;  // of layers with a sliding window
-  float frequency_scale = 1;    // linear scaling: angles are multiplied by it
+  size_t dims = 0;  // numbers of a head that rotate, the first ones; 0: no rotary embedding
+  float base = 10000;
+  RopeScaling scaling = RopeScaling::kNone;
+  float factor = 1;            // kLinear, kYarn: by how much the context grew
+  size_t original_length = 0;  // kYarn, kLongRope: the context before it grew
+  float beta_fast = 32;        // kYarn: frequencies above stay, below beta_slow are divided
+  float beta_slow = 1;
+  float attention_factor = 1;       // kYarn, kLongRope: what cosine and sine are multiplied by
+  std::vector<float> factors;       // kFactors; kLongRope: of sequences up to original_length
+  std::vector<float> long_factors;  // kLongRope: of longer ones
+};
+
+// Radians a position, for each of the dims / 2 pairs, in a sequence of `length` tokens.
+std::vector<double> rotary_frequencies(const RopeConfig& rope, size_t length);
+
+// What differs from layer to layer.
+struct LayerConfig {
+  size_t window = 0;           // positions it sees, its own included; 0: all before it
+  bool rope = true;            // whether it rotates, where the model does
+  bool windowed_rope = false;  // whether by ModelConfig::windowed_rope
 };
 
 // Everything the forward pass needs to know, whatever family it is.
 struct ModelConfig {
   Family family = Family::kGpt2;
   std::string name;
-  size_t layers = 0;
-  size_t width = 0;  // of the residual stream
+  RoleSet roles{};             // tensors that the model has
+  size_t width = 0;            // of the residual stream
+  size_t embedding_width = 0;  // of token embeddings and head; differs where a projection follows
   size_t heads = 0;
   size_t kv_heads = 0;
   size_t head_dim = 0;
   size_t ffn_width = 0;
   size_t vocab_size = 0;
   size_t context_length = 0;
+  size_t layers = 0;
+  std::vector<LayerConfig> layer_configs;  // [layers]
   NormKind norm = NormKind::kLayerNorm;
   float norm_epsilon = 0;
+  bool norm_per_head = false;  // norms of q and k have weights for each head, not for all
   Activation activation = Activation::kGeluTanh;
-  RopeConfig rope;
-  float attention_scale = 0;  // of q.k before softmax
-  float embedding_scale = 1;  // of token embeddings
-  float logit_softcap = 0;    // logits = cap * tanh(logits / cap); 0: none
-  size_t window = 0;          // a windowed layer sees this many positions, itself included; 0: none
-  size_t full_layer_period = 0;  // layers with (index + 1) % period == 0 see everything; 0: none
+  Positions positions = Positions::kNone;
+  size_t position_offset = 0;  // place 0 is this row of the table, or of the sinusoid
+  RopeConfig rope, windowed_rope;
+  float attention_scale = 0;     // of q.k before softmax
+  float attention_softcap = 0;   // scores = cap * tanh(scores / cap); 0: none
+  float embedding_scale = 1;     // of token embeddings
+  float residual_scale = 1;      // of what a half-block adds to the stream
+  float logit_scale = 1;         // logits are multiplied by it
+  float logit_softcap = 0;       // logits = cap * tanh(logits / cap); 0: none
+  bool parallel_blocks = false;  // the MLP reads what the attention read, not what it wrote
+  bool norm_after = false;       // a half-block's norm follows its residual addition
   bool tied_head = false;        // the head is the token embedding
 
-  // Positions that `layer` sees, itself included; 0: all.
-  size_t layer_window(size_t layer) const;
+  // How `layer` rotates; nullptr: not at all.
+  const RopeConfig* layer_rope(size_t layer) const;
 };
 
+// What every model of the family has in common, other fields as they are by default.
+ModelConfig family_defaults(Family family);
+
 inline constexpr size_t kNoLayer = static_cast<size_t>(-1);
+
+// How the numbers of a tensor lie: row after row; column after column (GPT-2's Conv1D); or q, k and
+// v of the first head, then of the second (BLOOM, GPT-NeoX), where our order is q of all heads,
+// then k, then v.
+enum class StorageOrder { kRows, kColumns, kQkvByHead };
 
 // A weight as it lies in its file. Does not own; lives as long as its Model.
 struct TensorView {
   Role role = Role::kTokenEmbedding;
   size_t layer = kNoLayer;
   std::string name;     // GGUF's: "blk.3.ffn_down.weight"
-  std::string hf_name;  // Hugging Face's: "h.3.mlp.c_proj.weight"
+  std::string hf_name;  // Hugging Face's: "transformer.h.3.mlp.c_proj.weight"
   size_t rows = 0;      // outputs; 1 for vectors
   size_t cols = 0;      // inputs: what a product sums over
   TensorType type = TensorType::kF32;
-  bool transposed = false;  // stored as [cols][rows] (GPT-2's Conv1D); only for unquantized types
+  StorageOrder order = StorageOrder::kRows;  // other ones only for unquantized types
+  size_t head_dim = 0;                       // kQkvByHead: rows of one head's q
+  float offset = 0;  // added to each stored number: Gemma's directories hold norms less one
   std::span<const std::byte> bytes;
 
   size_t count() const { return rows * cols; }
@@ -127,7 +170,8 @@ class Model {
   std::vector<size_t> index_;  // [layer + 1][role] -> tensor, or kNoLayer
 };
 
-// Reads a GGUF file, or a Hugging Face directory (config.json, model.safetensors, tokenizer.json).
+// Reads a GGUF file, or a Hugging Face directory (config.json, model.safetensors or its shards with
+// model.safetensors.index.json, tokenizer.json).
 // Throws Error for anything that is missing, contradictory, beyond the file's end or not known;
 // the message names the file, the object, what was found and what was expected.
 Model read_model(const std::filesystem::path& path);

@@ -2,10 +2,8 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <map>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,30 +15,44 @@ namespace isogloss {
 Model read_gguf_model(const std::filesystem::path& path);
 Model read_hf_model(const std::filesystem::path& directory);
 
-// A JSON object. Throws Error(kCorrupt), naming `path`, for text that is not one, for a key that is
-// there twice, and for nesting so deep that recursion over it could overflow the stack.
-nlohmann::json parse_json_object(std::string_view text, const std::string& path);
-
-// tokenizer.json of Hugging Face's tokenizers: byte-level BPE with GPT-2's pre-tokenizer. Anything
-// in it that would change token ids and is not understood is refused by name.
-Vocabulary read_tokenizer_json(const std::filesystem::path& path);
-
 // A tensor as a file lists it, before it has a role.
 struct StoredTensor {
   std::vector<uint64_t> shape;  // outermost first
   TensorType type = TensorType::kF32;
   std::span<const std::byte> bytes;
+  std::string name;  // in its file, where the key of StoredTensors is another
 };
 using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
 
+// config.json. The result is checked; config.roles says which tensors must be there.
+ModelConfig read_hf_config(const std::filesystem::path& path);
+
+// Every tensor of one safetensors file, causal masks and the like left out.
+StoredTensors read_safetensors(const MappedFile& file);
+
+struct HfWeights {
+  std::string origin;  // the file, or the index of several
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  StoredTensors tensors;
+};
+HfWeights read_hf_weights(const std::filesystem::path& directory);
+
 enum class TensorNaming { kGguf, kHuggingFace };
 
-// Gives every stored tensor its role: each role of the family is filled once per layer, nothing is
-// left over, and shapes follow from the config. Sets config.tied_head when there is no head.
-std::vector<TensorView> assign_roles(const std::string& path, ModelConfig& config,
+// Gives every stored tensor its role: each of config.roles is filled, once per layer where it
+// belongs to layers; nothing is left over; shapes follow from the config.
+std::vector<TensorView> assign_roles(const std::string& path, const ModelConfig& config,
                                      const StoredTensors& stored, TensorNaming naming);
 
-// Checks sizes for range and against each other; `path` names the source in messages.
+// Scales that follow from sizes: of queries by the head size, of Gemma's embeddings by the width.
+void set_family_scales(ModelConfig& config);
+
+// A window for each of config.layer_configs but every `full_period`th; 0: for all.
+void set_layer_windows(ModelConfig& config, size_t window, size_t full_period);
+
+// Checks of range and of one value against another; `path` names the source in messages.
+// check_config includes check_sizes, which a reader calls before it allocates by layer.
+void check_sizes(const std::string& path, const ModelConfig& config);
 void check_config(const std::string& path, const ModelConfig& config);
 
 // vocabulary.size() must be the rows of the embedding.

@@ -95,6 +95,19 @@ double summary_number(const AuditReport& report, std::string_view name) {
   return extreme;
 }
 
+std::string short_number(double value, int digits) {
+  const double size = std::abs(value);
+  if (size == 0) return "0";
+  if ((size < 1e-3 && digits > 1) || size >= 1e5) return fmt::format("{:.1e}", value);
+  const int places = digits - 1 - static_cast<int>(std::floor(std::log10(size)));
+  return fmt::format("{:.{}f}", value, std::clamp(places, 0, digits + 1));
+}
+
+size_t character_start(std::string_view text, size_t place) {
+  while (place > 0 && (static_cast<unsigned char>(text[place]) & 0xC0) == 0x80) --place;
+  return place;
+}
+
 std::string_view version() {
   return ISOGLOSS_VERSION;
 }

@@ -9,19 +9,22 @@
 #include <vector>
 
 #include "isogloss/measure/measure.h"
+#include "isogloss/model/model.h"
+#include "isogloss/study/study.h"
 
 namespace isogloss {
 
+struct ModelFacts {
+  std::string path, name, family;
+  size_t layers = 0;
+  uint64_t parameters = 0;
+  uint64_t size_bytes = 0;
+  double bits_per_weight = 0;
+  std::string quantized_blocks;  // Model::quantized_blocks
+};
+
 // An audit with what is needed to repeat it.
 struct AuditReport {
-  struct ModelFacts {
-    std::string path, name, family;
-    size_t layers = 0;
-    uint64_t parameters = 0;
-    uint64_t size_bytes = 0;
-    double bits_per_weight = 0;
-    std::string quantized_blocks;  // Model::quantized_blocks
-  };
   struct CorpusFacts {
     std::string name;
     bool parallel = true;
@@ -64,6 +67,21 @@ std::string to_table(const AuditReport& report, const TableStyle& style);
 // number are passed over, and NaN is left when none has one. Throws Error(kBadArgument) for an
 // unknown name.
 double summary_number(const AuditReport& report, std::string_view name);
+
+// A model as it lies in its file, with the statistics of its weights that were asked for.
+struct InspectReport {
+  ModelFacts facts;
+  const Model* model = nullptr;  // of which no weight is read
+  WeightStudy weights;
+};
+
+std::string to_json(const InspectReport& report);  // as above
+
+struct InspectStyle {
+  bool unfold = false;  // a row a tensor, in place of one for layers whose shape and type agree
+  bool color = false;   // ANSI, for a terminal
+};
+std::string to_table(const InspectReport& report, const InspectStyle& style);
 
 // The version of this program.
 std::string_view version();

@@ -1,7 +1,8 @@
-// The table of metrics that JSON, CSV and the table for people share.
+// What the reports share: the table of metrics, and how numbers are written.
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "isogloss/report/report.h"
@@ -15,5 +16,13 @@ struct MetricColumn {
   Measured (*get)(const LanguageResult&);
 };
 std::span<const MetricColumn> metric_columns();
+
+inline constexpr size_t kLineWidth = 99;  // of a table
+
+// `digits` significant digits, at most five places in front of the point.
+std::string short_number(double value, int digits = 3);
+
+// Where a UTF-8 text may be cut, at or before `place`.
+size_t character_start(std::string_view text, size_t place);
 
 }  // namespace isogloss

@@ -1,27 +1,8 @@
-#include <nlohmann/json.hpp>
-
-#include <cmath>
-
+#include "isogloss/report/json_impl.h"
 #include "isogloss/report/report_impl.h"
 
 namespace isogloss {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json number(double value) {
-  return std::isfinite(value) ? Json(value) : Json(nullptr);
-}
-
-// `object` with a "status" that names its numbers that are null.
-Json with_status(Json object) {
-  std::string names;
-  for (const auto& [name, value] : object.items()) {
-    if (value.is_null()) names += (names.empty() ? "" : ", ") + name;
-  }
-  if (!names.empty()) object["status"] = "NOT FINITE: " + names;
-  return object;
-}
 
 Json estimate(const Estimate& estimate) {
   return with_status({{"value", number(estimate.value)},
@@ -92,17 +73,6 @@ Json run(const RunResult& result) {
   return with_status(std::move(json));
 }
 
-Json model(const AuditReport::ModelFacts& facts) {
-  return with_status({{"path", facts.path},
-                      {"name", facts.name},
-                      {"family", facts.family},
-                      {"layers", facts.layers},
-                      {"parameters", facts.parameters},
-                      {"size_bytes", facts.size_bytes},
-                      {"bits_per_weight", number(facts.bits_per_weight)},
-                      {"quantized_blocks", facts.quantized_blocks}});
-}
-
 Json noise_floor(const NoiseFloor& floor) {
   return with_status({{"tokens", floor.tokens},
                       {"kl_per_token_mean", number(floor.kl_per_token_mean)},
@@ -113,10 +83,34 @@ Json noise_floor(const NoiseFloor& floor) {
 
 }  // namespace
 
+Json with_status(Json object) {
+  std::string names;
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_null()) names += (names.empty() ? "" : ", ") + name;
+  }
+  if (!names.empty()) object["status"] = "NOT FINITE: " + names;
+  return object;
+}
+
+Json to_json_object(const ModelFacts& facts) {
+  return with_status({{"path", facts.path},
+                      {"name", facts.name},
+                      {"family", facts.family},
+                      {"layers", facts.layers},
+                      {"parameters", facts.parameters},
+                      {"size_bytes", facts.size_bytes},
+                      {"bits_per_weight", number(facts.bits_per_weight)},
+                      {"quantized_blocks", facts.quantized_blocks}});
+}
+
+std::string to_text(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 std::string to_json(const AuditReport& report) {
   const AuditResult& result = report.result;
   Json json = {{"isogloss", version()},
-               {"model", model(report.model)},
+               {"model", to_json_object(report.model)},
                {"corpus",
                 {{"name", report.corpus.name},
                  {"parallel", report.corpus.parallel},
@@ -137,8 +131,7 @@ std::string to_json(const AuditReport& report) {
   Json runs = Json::array();
   for (const auto& entry : result.runs) runs.push_back(run(entry));
   json["runs"] = std::move(runs);
-  // Paths and texts may hold bytes that are not UTF-8; they are replaced rather than refused.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return to_text(json);
 }
 
 }  // namespace isogloss

@@ -11,20 +11,10 @@ namespace {
 constexpr size_t kRunsAcross = 4;
 constexpr size_t kLabelWidth = 11;
 constexpr size_t kCellWidth = 22;  // 11 + 4 x 22 = 99 columns
-constexpr size_t kLineWidth = 99;
 
 constexpr std::string_view kBold = "\x1b[1m";
 constexpr std::string_view kWorst = "\x1b[1;31m";
 constexpr std::string_view kPlain = "\x1b[0m";
-
-// `digits` significant digits, at most five places in front of the point.
-std::string short_number(double value, int digits = 3) {
-  const double size = std::abs(value);
-  if (size == 0) return "0";
-  if ((size < 1e-3 && digits > 1) || size >= 1e5) return fmt::format("{:.1e}", value);
-  const int places = digits - 1 - static_cast<int>(std::floor(std::log10(size)));
-  return fmt::format("{:.{}f}", value, std::clamp(places, 0, digits + 1));
-}
 
 // An interval in at most `width` columns: digits go before a number is cut.
 std::string cell(const Measured& measured, size_t width, double scale = 1) {
@@ -50,12 +40,6 @@ double column_scale(const std::vector<Measured>& column) {
   while (most > 0 && most < 0.1 * scale && scale > 1e-9) scale /= 1000;
   while (most >= 1e4 * scale && scale < 1e9) scale *= 1000;
   return scale;
-}
-
-// Where a UTF-8 text may be cut, at or before `place`.
-size_t character_start(std::string_view text, size_t place) {
-  while (place > 0 && (static_cast<unsigned char>(text[place]) & 0xC0) == 0x80) --place;
-  return place;
 }
 
 std::string shortened(const std::string& text, size_t width) {

@@ -1,7 +1,9 @@
-// Tokens: text to token ids, by llama.cpp's tokenizers, for every model source.
+// Tokens: text to token ids, for every model source: as a tokenizer.json says, or by llama.cpp's
+// tokenizers.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,25 +24,40 @@ enum class TokenType : int32_t {
   kByte = 6,
 };
 
+struct Pipeline;  // private to this folder
+
 // A tokenizer as plain data, whatever file it came from. Names follow GGUF's tokenizer.ggml.* keys.
 struct Vocabulary {
-  std::string model;                // "gpt2": byte-level BPE; "llama": SentencePiece
-  std::string pre;                  // pre-tokenizer, as llama.cpp names it: "gpt-2", "smollm"
+  std::string model;                // "gpt2": byte-level BPE; "llama": SentencePiece; "t5": Unigram
+  std::string pre;                  // pre-tokenizer, as llama.cpp names it; "": it has none like it
   std::vector<std::string> tokens;  // by id
-  std::vector<float> scores;        // SentencePiece: one a token; else empty
+  std::vector<float> scores;        // SentencePiece and Unigram: one a token; else empty
   std::vector<TokenType> types;     // one a token
-  std::vector<std::string> merges;  // BPE: "left right" in order of rank; else empty
-  std::optional<int32_t> bos, eos, unknown;
+  std::vector<std::string> merges;  // byte-level BPE: "left right" in order of rank; else empty
+  std::optional<int32_t> bos, eos, unknown, padding;
   std::optional<bool> add_bos, add_eos, add_space_prefix;  // absent: llama.cpp's default
+  std::optional<bool> remove_extra_whitespaces;            // Unigram
+  std::string precompiled_charsmap;                        // Unigram: bytes; else empty
+  std::string chat_template;  // Jinja, for programs that chat; "": none
+  // How a tokenizer.json says text is cut; null: llama.cpp's tokenizer for `model` and `pre`.
+  std::shared_ptr<const Pipeline> pipeline;
 
   size_t size() const { return tokens.size(); }
 };
+
+// tokenizer.json of Hugging Face's tokenizers, with what a tokenizer_config.json beside it says
+// about special tokens and chat. Ids are the same as by tokenizers 0.23; what would change ids and
+// is not understood is refused by file and field (kUnsupported), as is an id that its file gives
+// and tokenizers does not (kCorrupt). truncation, padding and decoder are not read: they are about
+// batches and about text from ids.
+Vocabulary read_tokenizer_json(const std::filesystem::path& path);
 
 // Encodes text as the model's own tokenizer would. Thread-safe.
 class Tokenizer {
  public:
   // Throws Error when the vocabulary contradicts itself (lists of different length, a special id or
-  // a merge that is no token) or llama.cpp does not know its kind. `origin` names it in messages.
+  // a merge that is no token) or, where it has no pipeline, llama.cpp does not know its kind.
+  // `origin` names it in messages.
   Tokenizer(const Vocabulary& vocabulary, const std::string& origin);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;

@@ -2,7 +2,7 @@
 _isogloss() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
   if [ "$COMP_CWORD" -eq 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "audit --help --version" -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W "audit convert inspect --help --version" -- "$current")
     return
   fi
   case $previous in
@@ -11,11 +11,12 @@ _isogloss() {
       mapfile -t COMPREPLY < <(compgen -W "$("${COMP_WORDS[0]}" audit --list-languages | cut -d' ' -f1)" -- "$current") ;;
     --compute) mapfile -t COMPREPLY < <(compgen -W "f32 bf16" -- "$current") ;;
     --seed-family) mapfile -t COMPREPLY < <(compgen -W "A B C" -- "$current") ;;
+    --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16" -- "$current") ;;
     --include) mapfile -t COMPREPLY < <(compgen -W "embeddings head norms" -- "$current") ;;
     *)
       if [[ $current == -* ]]; then
         local options
-        options=$("${COMP_WORDS[0]}" audit --help | grep -o -- '--[a-z][a-z-]*' | sort -u)
+        options=$("${COMP_WORDS[0]}" "${COMP_WORDS[1]}" --help | grep -o -- '--[a-z][a-z-]*' | sort -u)
         mapfile -t COMPREPLY < <(compgen -W "$options" -- "$current")
       else
         mapfile -t COMPREPLY < <(compgen -f -- "$current")

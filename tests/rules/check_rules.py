@@ -232,7 +232,8 @@ def options_of(text):
 def check_options(root, program):
     """The manual page has the options that the help has, and the completion knows no other."""
     helps = [subprocess.run([program, *command, "--help"], capture_output=True, text=True,
-                            check=True).stdout for command in ((), ("audit",))]
+                            check=True).stdout
+             for command in ((), ("audit",), ("convert",), ("inspect",))]
     there = options_of("".join(helps))
     faults = []
     for name in tracked(root, "share/man/*", "share/completions/*"):

@@ -1,0 +1,76 @@
+#include <ggml-backend.h>
+
+#include "isogloss/base/error.h"
+#include "isogloss/forward/graph_impl.h"
+
+namespace isogloss {
+namespace {
+
+constexpr size_t kGraphNodes = 128;  // a half-block takes about 30
+
+ggml_context* new_context() {
+  const size_t bytes = kGraphNodes * ggml_tensor_overhead() +
+                       ggml_graph_overhead_custom(kGraphNodes, /*grads=*/false);
+  return ggml_init({bytes, nullptr, /*no_alloc=*/true});
+}
+
+}  // namespace
+
+Graph::Graph(const Variant& variant, WeightCache& cache)
+    : variant_(variant), cache_(cache), context_(new_context()) {}
+
+ggml_tensor* Graph::external(void* data, TensorType type, size_t cols, size_t rows) {
+  ggml_tensor* tensor = ggml_new_tensor_2d(context(), static_cast<ggml_type>(type),
+                                           static_cast<int64_t>(cols), static_cast<int64_t>(rows));
+  tensor->data = data;
+  return tensor;
+}
+
+ggml_tensor* Graph::find_weight(Role role, size_t layer) {
+  if (!cache_.has(variant_, role, layer)) return nullptr;
+  const Weight weight = cache_.get(variant_, role, layer);
+  used_.push_back(weight.buffer);
+  return external(weight.buffer->data(), weight.type, weight.cols, weight.rows);
+}
+
+ggml_tensor* Graph::weight(Role role, size_t layer) {
+  ggml_tensor* tensor = find_weight(role, layer);
+  ISOGLOSS_ASSERT(tensor != nullptr);
+  return tensor;
+}
+
+ggml_tensor* Graph::norm(ggml_tensor* input, ggml_tensor* scale, ggml_tensor* bias) {
+  const float epsilon = config().norm_epsilon;
+  ggml_tensor* normed = config().norm == NormKind::kLayerNorm
+                            ? ggml_norm(context(), input, epsilon)
+                            : ggml_rms_norm(context(), input, epsilon);
+  normed = ggml_mul(context(), normed, scale);
+  return bias ? ggml_add(context(), normed, bias) : normed;
+}
+
+ggml_tensor* Graph::norm_by(Role scale, Role bias, ggml_tensor* input, size_t layer) {
+  ggml_tensor* weights = find_weight(scale, layer);
+  if (!weights) return input;
+  return norm(input, weights, bias == scale ? nullptr : find_weight(bias, layer));
+}
+
+ggml_tensor* Graph::linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer) {
+  return linear(context(), weight(matrix, layer), input, find_weight(bias, layer));
+}
+
+ggml_tensor* Graph::scale(ggml_tensor* input, float factor) {
+  return factor == 1 ? input : ggml_scale(context(), input, factor);
+}
+
+void Graph::compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* result,
+                    float* out) {
+  if (out) result->data = out;
+  ggml_cgraph* graph = ggml_new_graph_custom(context(), kGraphNodes, /*grads=*/false);
+  ggml_build_forward_expand(graph, result);
+  ISOGLOSS_ASSERT(ggml_gallocr_alloc_graph(allocator, graph));
+  const ggml_status status = ggml_backend_graph_compute(device.backend, graph);
+  if (status == GGML_STATUS_ALLOC_FAILED) throw std::bad_alloc();
+  ISOGLOSS_ASSERT(status == GGML_STATUS_SUCCESS);
+}
+
+}  // namespace isogloss

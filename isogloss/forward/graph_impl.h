@@ -1,0 +1,76 @@
+// ggml graphs under construction.
+#pragma once
+
+#include <ggml-alloc.h>
+#include <ggml.h>
+
+#include <memory>
+#include <vector>
+
+#include "isogloss/device/device_impl.h"
+#include "isogloss/forward/forward.h"
+#include "isogloss/forward/weights_impl.h"
+
+namespace isogloss {
+
+struct ContextDeleter {
+  void operator()(ggml_context* context) const { ggml_free(context); }
+};
+
+// One graph: tensors over memory of others, and the nodes between them. Lives until it was
+// computed, and keeps the weights it uses alive until then.
+class Graph {
+ public:
+  Graph(const Variant& variant, WeightCache& cache);
+
+  ggml_context* context() { return context_.get(); }
+  const ModelConfig& config() const { return variant_.model->config(); }
+
+  ggml_tensor* external(void* data, TensorType type, size_t cols, size_t rows);
+
+  // nullptr when the model has no tensor of that role.
+  ggml_tensor* find_weight(Role role, size_t layer = kNoLayer);
+  ggml_tensor* weight(Role role, size_t layer = kNoLayer);  // asserts that it is there
+
+  // The model's norm over the innermost dimension; `bias` may be null.
+  ggml_tensor* norm(ggml_tensor* input, ggml_tensor* scale, ggml_tensor* bias);
+  // By the weights of two roles; `input` itself when the model has none of the first. A role that
+  // is no bias, twice, stands for a norm without one.
+  ggml_tensor* norm_by(Role scale, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
+  // A product over the weight of one role, with the bias of the other where there is one.
+  ggml_tensor* linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
+  ggml_tensor* scale(ggml_tensor* input, float factor);  // `input` itself by 1
+
+  // Computes `result`, into `out` where that is not null.
+  void compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* result, float* out);
+
+ private:
+  const Variant& variant_;
+  WeightCache& cache_;
+  std::unique_ptr<ggml_context, ContextDeleter> context_;
+  std::vector<std::shared_ptr<const AlignedBuffer>> used_;
+};
+
+// Cosines and sines by place, and each token's row among them.
+struct Rotation {
+  std::vector<float> table;  // [row][dims]: cosine and sine of each pair in turn
+  std::vector<int32_t> places;
+};
+Rotation make_rotation(const RopeConfig& rope, const Batch& batch);
+
+// The place of each token in its own sequence.
+std::vector<int32_t> sequence_places(const Batch& batch);
+
+// What each head's score loses a position of distance (Press et al. 2022, "ALiBi"; for head counts
+// that are no power of two, as their code and BLOOM's): empty where the model has no such bias.
+std::vector<float> alibi_slopes(const ModelConfig& config);
+
+// Row `place` of the sinusoid (tensor2tensor's: sines, then cosines), added to `row`.
+void add_sinusoid(size_t place, std::span<float> row);
+
+// What a half-block adds to the stream; `input` is what it reads: [width, tokens].
+ggml_tensor* attention_branch(Graph& graph, ggml_tensor* input, const RotationShape* rotation,
+                              const AttentionShape& shape, size_t layer);
+ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* input, size_t layer);
+
+}  // namespace isogloss

@@ -1,0 +1,76 @@
+// The two halves of a decoder block, of every family.
+#include "isogloss/base/error.h"
+#include "isogloss/forward/graph_impl.h"
+
+namespace isogloss {
+namespace {
+
+struct QueryKeyValue {
+  ggml_tensor *q, *k, *v;
+};
+
+// Column range of a [cols, tokens] tensor.
+ggml_tensor* columns(Graph& graph, ggml_tensor* tensor, size_t first, size_t count) {
+  return ggml_view_2d(graph.context(), tensor, static_cast<int64_t>(count), tensor->ne[1],
+                      tensor->nb[1], first * sizeof(float));
+}
+
+QueryKeyValue project(Graph& graph, ggml_tensor* input, size_t layer) {
+  const ModelConfig& config = graph.config();
+  if (config.roles.contains(Role::kQkv)) {
+    ggml_tensor* all = graph.linear_by(Role::kQkv, Role::kQkvBias, input, layer);
+    const size_t q = config.heads * config.head_dim;
+    const size_t kv = config.kv_heads * config.head_dim;
+    return {columns(graph, all, 0, q), columns(graph, all, q, kv), columns(graph, all, q + kv, kv)};
+  }
+  return {graph.linear_by(Role::kQuery, Role::kQueryBias, input, layer),
+          graph.linear_by(Role::kKey, Role::kKeyBias, input, layer),
+          graph.linear_by(Role::kValue, Role::kValueBias, input, layer)};
+}
+
+// Norm over each head, then rotation by place. [heads * head_dim, tokens] in and out.
+ggml_tensor* norm_and_rotate(Graph& graph, ggml_tensor* input, Role head_norm,
+                             const RotationShape* rotation, size_t layer) {
+  if (ggml_tensor* weights = graph.find_weight(head_norm, layer)) {
+    const auto dim = static_cast<int64_t>(graph.config().head_dim);
+    const int64_t heads = input->ne[0] / dim;
+    ggml_tensor* by_head = ggml_view_3d(graph.context(), input, dim, heads, input->ne[1],
+                                        static_cast<size_t>(dim) * sizeof(float), input->nb[1], 0);
+    ggml_tensor* normed = graph.norm(by_head, weights, nullptr);
+    input = ggml_reshape_2d(graph.context(), normed, dim * heads, input->ne[1]);
+  }
+  return rotation ? rotate(graph.context(), input, *rotation) : input;
+}
+
+}  // namespace
+
+ggml_tensor* attention_branch(Graph& graph, ggml_tensor* input, const RotationShape* rotation,
+                              const AttentionShape& shape, size_t layer) {
+  auto [q, k, v] = project(graph, input, layer);
+  q = norm_and_rotate(graph, q, Role::kQueryNorm, rotation, layer);
+  k = norm_and_rotate(graph, k, Role::kKeyNorm, rotation, layer);
+  ggml_tensor* mixed = packed_attention(graph.context(), q, k, v, shape);
+  return graph.linear_by(Role::kAttentionOutput, Role::kAttentionOutputBias, mixed, layer);
+}
+
+ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* input, size_t layer) {
+  const ModelConfig& config = graph.config();
+  ggml_tensor* gate = nullptr;
+  ggml_tensor* up = nullptr;
+  if (config.roles.contains(Role::kFfnGateUp)) {
+    ggml_tensor* both =
+        linear(graph.context(), graph.weight(Role::kFfnGateUp, layer), input, nullptr);
+    gate = columns(graph, both, 0, config.ffn_width);
+    up = columns(graph, both, config.ffn_width, config.ffn_width);
+  } else {
+    up = graph.linear_by(Role::kFfnUp, Role::kFfnUpBias, input, layer);
+    if (config.roles.contains(Role::kFfnGate)) {
+      gate = graph.linear_by(Role::kFfnGate, Role::kFfnGateBias, input, layer);
+    }
+  }
+  ggml_tensor* inner = gate ? activate(graph.context(), config.activation, gate, up)
+                            : activate(graph.context(), config.activation, up, nullptr);
+  return graph.linear_by(Role::kFfnDown, Role::kFfnDownBias, inner, layer);
+}
+
+}  // namespace isogloss
