@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <complex>
 #include <limits>
 #include <numbers>
 
@@ -162,18 +163,31 @@ TEST(Linear, RoundsItsFactorsToBf16WhereTheMatrixIs) {
 struct AttentionCase {
   size_t heads, kv_heads, head_dim, window;
   float scale;
+  float softcap = 0;
+  bool slopes = false;
 };
 
 // Sequences of 1, 2, 17 and 130 tokens; of GPT-2's, Gemma's and Llama's kinds of heads, one with a
 // width that no vector divides, windows shorter and longer than a sequence.
 const std::vector<size_t> kStarts = {0, 1, 3, 20, 150};
 constexpr AttentionCase kAttentionCases[] = {
-    {4, 4, 64, 0, 0.125F}, {4, 1, 32, 0, 0.2F}, {6, 2, 7, 0, 3},   {9, 3, 16, 5, 0.25F},
-    {2, 1, 24, 128, 1},    {3, 3, 8, 1, 1},     {2, 2, 8, 1000, 1}};
+    {4, 4, 64, 0, 0.125F},    {4, 1, 32, 0, 0.2F}, {6, 2, 7, 0, 3},
+    {9, 3, 16, 5, 0.25F},     {2, 1, 24, 128, 1},  {3, 3, 8, 1, 1},
+    {2, 2, 8, 1000, 1},       {4, 2, 16, 0, 1, 2}, {3, 3, 32, 7, 0.5F, 0, true},
+    {4, 4, 16, 0, 1, 5, true}};
+
+// What each head's score loses a position of distance.
+constexpr float kSlopes[] = {0.5F, 0.25F, 0.1F, 0};
 
 AttentionShape shape_of(const AttentionCase& attention) {
-  return {kStarts,         attention.heads, attention.kv_heads, attention.head_dim,
-          attention.scale, attention.window};
+  return {kStarts,
+          attention.heads,
+          attention.kv_heads,
+          attention.head_dim,
+          attention.scale,
+          attention.window,
+          attention.softcap,
+          attention.slopes ? std::span(kSlopes).first(attention.heads) : std::span<const float>()};
 }
 
 struct QueryKeyValue {
@@ -210,7 +224,13 @@ void plain_attend(const AttentionCase& attention, const QueryKeyValue& numbers, 
       score += static_cast<double>(query[d]) *
                static_cast<double>(numbers.k[j * numbers.kv_cols + kv_offset + d]);
     }
-    weights.push_back(std::exp(static_cast<double>(attention.scale) * score));
+    score *= static_cast<double>(attention.scale);
+    if (const auto cap = static_cast<double>(attention.softcap); cap != 0) {
+      score = cap * std::tanh(score / cap);
+    }
+    if (attention.slopes)
+      score -= static_cast<double>(kSlopes[head]) * static_cast<double>(token - j);
+    weights.push_back(std::exp(score));
     sum += weights.back();
   }
   for (size_t j = from; j <= token; ++j) {
@@ -331,6 +351,56 @@ TEST(PackedAttention, LetsNoNumberThatIsNotFinitePassUnseen) {
   }
 }
 
+// Sines and cosines of places 0 to 9, for pairs of other frequencies.
+Numbers rotation_table(size_t dims) {
+  Numbers table;
+  for (size_t place = 0; place < 10; ++place) {
+    for (size_t pair = 0; pair < dims / 2; ++pair) {
+      const double angle = static_cast<double>(place) / static_cast<double>(pair + 1);
+      table.push_back(static_cast<float>(std::cos(angle)));
+      table.push_back(static_cast<float>(std::sin(angle)));
+    }
+  }
+  return table;
+}
+
+// A pair as a complex number times e^(i angle).
+TEST(Rotate, TurnsThePairsOfEachHeadAndLeavesTheRest) {
+  constexpr size_t kHeads = 3;
+  constexpr size_t kHeadDim = 10;
+  constexpr size_t kDims = 6;
+  const std::vector<int32_t> places = {0, 1, 2, 0, 9, 5, 5};
+  const Numbers table = rotation_table(kDims);
+  const Numbers numbers = some_numbers(places.size() * kHeads * kHeadDim, 7);
+  for (const RopePairs pairs : {RopePairs::kNeighbours, RopePairs::kHalves}) {
+    Device device("cpu", 2);
+    Graph graph(device);
+    Numbers input = numbers;
+    const RotationShape shape{table, places, kHeadDim, kDims, pairs};
+    const Numbers found =
+        graph.compute(rotate(graph.context(), graph.input(input, kHeads * kHeadDim), shape));
+    for (size_t at = 0; at < numbers.size(); at += kHeadDim) {
+      const auto place = static_cast<size_t>(places[at / (kHeads * kHeadDim)]);
+      Numbers expected(numbers.begin() + static_cast<std::ptrdiff_t>(at),
+                       numbers.begin() + static_cast<std::ptrdiff_t>(at + kHeadDim));
+      for (size_t pair = 0; pair < kDims / 2; ++pair) {
+        const bool halves = pairs == RopePairs::kHalves;
+        const size_t first = halves ? pair : 2 * pair;
+        const size_t second = halves ? pair + kDims / 2 : 2 * pair + 1;
+        const float* angle = &table[place * kDims + 2 * pair];
+        const std::complex<float> turned = std::complex(numbers[at + first], numbers[at + second]) *
+                                           std::complex(angle[0], angle[1]);
+        expected[first] = turned.real();
+        expected[second] = turned.imag();
+      }
+      for (size_t i = 0; i < kHeadDim; ++i) EXPECT_NEAR(found[at + i], expected[i], 1e-6F);
+    }
+  }
+}
+
+constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu,
+                                       Activation::kSilu};
+
 // From the far ends, where exponentials overflow, to the smallest numbers.
 Numbers activation_inputs() {
   Numbers inputs = {0, -0.0F, 1e-30F, -1e-30F, 1e-6F, -1e-6F, 80, -80, 1e4F, -1e4F, 1e30F, -1e30F};
@@ -339,6 +409,8 @@ Numbers activation_inputs() {
 }
 
 double plain_activation(Activation activation, double x) {
+  if (activation == Activation::kRelu) return std::max(0.0, x);
+  if (activation == Activation::kGelu) return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
   if (activation == Activation::kSilu) return x / (1 + std::exp(-x));
   const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
   return 0.5 * x * (1 + std::tanh(inner));
@@ -353,7 +425,7 @@ Numbers apply(size_t threads, Activation activation, Numbers gate, Numbers up) {
 
 TEST(Activate, EqualsItsFormulaInDouble) {
   const Numbers inputs = activation_inputs();
-  for (const Activation activation : {Activation::kGeluTanh, Activation::kSilu}) {
+  for (const Activation activation : kActivations) {
     for (const Numbers& up : {Numbers(), some_numbers(inputs.size(), 4)}) {
       const Numbers found = apply(2, activation, inputs, up);
       for (size_t i = 0; i < inputs.size(); ++i) {
@@ -371,7 +443,7 @@ TEST(Activate, EqualsItsFormulaInDouble) {
 TEST(Activate, DoesNotDependOnTheNumberOfThreads) {
   const Numbers inputs = activation_inputs();
   const Numbers up = some_numbers(inputs.size(), 5);
-  for (const Activation activation : {Activation::kGeluTanh, Activation::kSilu}) {
+  for (const Activation activation : kActivations) {
     const Numbers expected = apply(1, activation, inputs, up);
     for (const size_t threads : kThreadCounts) {
       EXPECT_EQ(apply(threads, activation, inputs, up), expected) << threads << " threads";
@@ -380,7 +452,7 @@ TEST(Activate, DoesNotDependOnTheNumberOfThreads) {
 }
 
 TEST(Activate, KeepsNaN) {
-  for (const Activation activation : {Activation::kGeluTanh, Activation::kSilu}) {
+  for (const Activation activation : kActivations) {
     Numbers inputs = some_numbers(37, 6);
     inputs[20] = std::numeric_limits<float>::quiet_NaN();
     const Numbers found = apply(1, activation, inputs, {});
