@@ -27,6 +27,9 @@ constexpr double kLibllamaNmse = 1e-4;
 // YaRN's attention factor, which the file does not spell out (2e-12).
 constexpr double kSameModelNmse = 1e-11;
 
+// GPT-NeoX's GELU, exact in the directory and in tanh's form in the file: 1e-7.
+constexpr double kOtherGeluNmse = 1e-6;
+
 const Progress kSilent = [](std::string_view, double) {};
 
 // What must change in a fixture's configuration before llama.cpp computes the same model.
@@ -107,6 +110,7 @@ TEST_P(FamilyConvert, GivesTheSameModel) {
   LoadedModel after(convert());
   EXPECT_NO_THROW(check_same_model(before.model, after.model));
   const bool keeps_windows = gguf_differences(before.model).empty();
+  const bool same_gelu = before.model.config().activation == after.model.config().activation;
   const size_t longest = keeps_windows ? before.model.config().context_length
                                        : std::max(size_t{1}, shortest_window(before.model));
   for (FamilySample& sample : read_family_reference(GetParam())) {
@@ -114,7 +118,9 @@ TEST_P(FamilyConvert, GivesTheSameModel) {
     const HiddenStates expected = before.logits(before.stored(), sample.ids);
     const HiddenStates found = after.logits(after.stored(), sample.ids);
     const size_t last = sample.ids.size() - 1;
-    EXPECT_LT(nmse(found.row(last), expected.row(last)), kSameModelNmse) << sample.name;
+    EXPECT_LT(nmse(found.row(last), expected.row(last)),
+              same_gelu ? kSameModelNmse : kOtherGeluNmse)
+        << sample.name;
   }
 }
 

@@ -23,7 +23,7 @@ class JsonWatch {
     if (event == json::parse_event_t::object_end) keys_.pop_back();
     if (event == json::parse_event_t::key &&
         !keys_.back().insert(parsed.get_ref<const std::string&>()).second) {
-      fail(ErrorCode::kCorrupt, "{}: {} is there twice", path_, parsed.dump());
+      fail(ErrorCode::kCorrupt, "{}: {} is there twice", path_, shorten(parsed));
     }
     return true;
   }
@@ -46,6 +46,13 @@ json parse_json_object(std::string_view text, const std::string& path) {
   }
   if (!value.is_object()) fail(ErrorCode::kCorrupt, "{}: is not a JSON object", path);
   return value;
+}
+
+std::string shorten(const json& value) {
+  constexpr size_t kMost = 200;
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true);
+  if (text.size() > kMost) text = text.substr(0, kMost) + "...";
+  return text;
 }
 
 JsonObject::JsonObject(json value, std::string path)
@@ -138,7 +145,7 @@ const json& JsonObject::get_list_of(bool (json::*is_right)() const noexcept,
 
 void JsonObject::wrong_type(const char* key) const {
   fail(ErrorCode::kCorrupt, "{}: \"{}\" is {}, which has the wrong type", path_, key,
-       value_->at(key).dump());
+       shorten(value_->at(key)));
 }
 
 }  // namespace isogloss

@@ -16,6 +16,9 @@ namespace isogloss {
 // there twice, and for nesting so deep that recursion over it could overflow the stack.
 nlohmann::json parse_json_object(std::string_view text, const std::string& path);
 
+// A value as text for a message, cut where it is long.
+std::string shorten(const nlohmann::json& value);
+
 // A JSON object with checked access; `path` names it in messages. A key whose value is null counts
 // as absent. get_x throws Error(kCorrupt) when the key is absent or its value no x, get_x_or only
 // when the value is no x.

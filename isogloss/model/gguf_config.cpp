@@ -77,12 +77,17 @@ void read_scaling(const ArchKeys& keys, StoredTensors& stored, RopeConfig& rope)
     rope.scaling = RopeScaling::kFactors;
     rope.factors = std::move(factors);
   }
+  bool twice = stretches && type != "none" && rope.scaling == RopeScaling::kFactors;
   auto short_factors = take_factors(path, stored, "rope_factors_short.weight");
   auto long_factors = take_factors(path, stored, "rope_factors_long.weight");
   if (!short_factors.empty() || !long_factors.empty()) {
+    twice = stretches && type != "longrope";
     rope.scaling = RopeScaling::kLongRope;
     rope.factors = std::move(short_factors);
     rope.long_factors = std::move(long_factors);
+  }
+  if (twice) {
+    fail(ErrorCode::kUnsupported, "{}: rotary scaling '{}' beside a list of factors", path, type);
   }
 }
 
@@ -133,6 +138,7 @@ void read_family(const ArchKeys& keys, ModelConfig& config) {
       config.embedding_scale = keys.get_float_or("embedding_scale", 1);
       break;
     case Family::kGptNeoX:
+      config.activation = Activation::kGeluTanh;  // whatever the model was trained with
       config.parallel_blocks =
           keys.metadata().find_bool(keys.name("use_parallel_residual")).value_or(true);
       break;
@@ -140,6 +146,7 @@ void read_family(const ArchKeys& keys, ModelConfig& config) {
       config.attention_softcap = keys.get_float_or("attn_logit_softcapping", 50);
       config.logit_softcap = keys.get_float_or("final_logit_softcapping", 30);
       read_windows(keys, keys.get_size_or("attention.sliding_window", 4096), 2, config);
+      for (LayerConfig& layer : config.layer_configs) layer.windowed_rope = layer.window != 0;
       set_gemma_scale(46, config);
       break;
     case Family::kGemma3:
@@ -165,7 +172,9 @@ void read_family(const ArchKeys& keys, ModelConfig& config) {
     case Family::kCohere2:
       config.logit_scale = keys.get_float("logit_scale");
       read_windows(keys, keys.get_size("attention.sliding_window"), 4, config);
-      for (LayerConfig& layer : config.layer_configs) layer.rope = layer.window != 0;
+      for (LayerConfig& layer : config.layer_configs) {
+        layer.rope = layer.windowed_rope = layer.window != 0;
+      }
       break;
     default:
       break;

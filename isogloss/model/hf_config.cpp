@@ -44,11 +44,12 @@ size_t get_size(const JsonObject& file, Keys keys) {
 void refuse_unless(const JsonObject& file, const char* key, const json& usual) {
   if (file.has(key) && file.value().at(key) != usual) {
     fail(ErrorCode::kUnsupported, "{}: \"{}\" is {}; only {} is supported", file.path(), key,
-         file.value().at(key).dump(), usual.dump());
+         shorten(file.value().at(key)), usual.dump());
   }
 }
 
-void read_activation(const JsonObject& file, ModelConfig& config) {
+// `key`: the family's own; nullptr where config.json has no say.
+void read_activation(const JsonObject& file, const char* key, ModelConfig& config) {
   struct Name {
     const char* name;
     Activation activation;
@@ -59,19 +60,16 @@ void read_activation(const JsonObject& file, ModelConfig& config) {
       {"relu", Activation::kRelu},          {"silu", Activation::kSilu},
       {"swish", Activation::kSilu},
   };
-  for (const char* key : {"hidden_activation", "hidden_act", "activation_function"}) {
-    if (!file.has(key)) continue;
-    const std::string name = file.get_string(key);
-    // Gemma's first files say "gelu" and were trained with its tanh form; transformers reads so.
-    if (config.family == Family::kGemma && name == "gelu") return;
-    const auto* known = std::ranges::find_if(kNames, [&](auto& n) { return n.name == name; });
-    if (known == std::end(kNames)) {
-      fail(ErrorCode::kUnsupported, "{}: \"{}\" is \"{}\"; known are gelu, gelu_new, relu and silu",
-           file.path(), key, name);
-    }
-    config.activation = known->activation;
-    return;
+  if (!key || !file.has(key)) return;
+  const std::string name = file.get_string(key);
+  // Gemma's first files say "gelu" and were trained with its tanh form; transformers reads so.
+  if (config.family == Family::kGemma && name == "gelu") return;
+  const auto* known = std::ranges::find_if(kNames, [&](auto& n) { return n.name == name; });
+  if (known == std::end(kNames)) {
+    fail(ErrorCode::kUnsupported, "{}: \"{}\" is {}; known are gelu, gelu_new, relu and silu",
+         file.path(), key, shorten(name));
   }
+  config.activation = known->activation;
 }
 
 // Of Llama 3: frequencies whose wave is longer than the first context are divided by the factor,
@@ -136,8 +134,11 @@ void read_scaling(const JsonObject& file, const JsonObject& scaling, const Model
   const char* key = scaling.has("rope_type") ? "rope_type" : "type";
   const std::string type = scaling.has(key) ? scaling.get_string(key) : "default";
   const size_t original =
-      scaling.get_size_or("original_max_position_embeddings", config.context_length);
-  rope.original_length = file.get_size_or("original_max_position_embeddings", original);
+      scaling.get_size_or("original_max_position_embeddings", rope.original_length);
+  // transformers gives the file's own the priority, where there is one.
+  rope.original_length = config.family == Family::kPhi3
+                             ? rope.original_length
+                             : file.get_size_or("original_max_position_embeddings", original);
   // "dynamic" stretches only beyond the context, where no text may go.
   if (type == "default" || type == "dynamic") return;
   if (type == "linear") {
@@ -158,37 +159,67 @@ void read_scaling(const JsonObject& file, const JsonObject& scaling, const Model
 }
 
 struct RopeDefaults {
-  float base = 10000;
-  float part = 1;  // of a head that rotates
+  double base = 10000;
+  double part = 1;  // of a head that rotates
+  bool part_may_vary = false;
 };
 
-RopeConfig read_rope(const JsonObject& file, const std::optional<JsonObject>& parameters,
-                     const ModelConfig& config, const RopeDefaults& defaults) {
-  const auto get = [&](Keys keys, float fallback) {
-    for (const char* key : keys) {
-      if (parameters && parameters->has(key)) return parameters->get_float(key);
-      if (file.has(key)) return file.get_float(key);
-    }
-    return fallback;
-  };
-  RopeConfig rope;
-  rope.pairs = config.family == Family::kCohere || config.family == Family::kCohere2
-                   ? RopePairs::kNeighbours
-                   : RopePairs::kHalves;
-  rope.base = get({"rope_theta", "rotary_emb_base"}, defaults.base);
-  const float part = get({"partial_rotary_factor", "rotary_pct"}, defaults.part);
+double read_part(const JsonObject& file, const std::optional<JsonObject>& parameters,
+                 const RopeDefaults& defaults) {
+  double part = defaults.part;
+  for (const char* key : {"rotary_pct", "partial_rotary_factor"}) {
+    if (file.has(key)) part = file.value().at(key).get<double>();
+    if (parameters && parameters->has(key)) part = parameters->value().at(key).get<double>();
+  }
   if (!(part > 0 && part <= 1)) {
     fail(ErrorCode::kCorrupt,
          "{}: the part of a head that rotates is {}, expected above 0, up to 1", file.path(), part);
   }
-  rope.dims = static_cast<size_t>(static_cast<double>(config.head_dim) * static_cast<double>(part));
+  if (!defaults.part_may_vary && part != 1) {
+    fail(ErrorCode::kUnsupported,
+         "{}: a part of a head rotates, {}; this family rotates whole heads", file.path(), part);
+  }
+  return part;
+}
+
+// `parameters`: "rope_parameters" of transformers 5, or "rope_scaling" of 4 beside keys of the
+// file.
+RopeConfig read_rope(const JsonObject& file, const std::optional<JsonObject>& parameters,
+                     const ModelConfig& config, const RopeDefaults& defaults) {
+  RopeConfig rope;
+  rope.pairs = config.family == Family::kCohere || config.family == Family::kCohere2
+                   ? RopePairs::kNeighbours
+                   : RopePairs::kHalves;
+  rope.base = static_cast<float>(defaults.base);
+  for (const char* key : {"rotary_emb_base", "rope_theta"}) {
+    rope.base = file.get_float_or(key, rope.base);
+    if (parameters) rope.base = parameters->get_float_or(key, rope.base);
+  }
+  constexpr double kRounding = 1e-6;  // 0.7 * 20 is 13.999999999999998
+  rope.dims = static_cast<size_t>(
+      static_cast<double>(config.head_dim) * read_part(file, parameters, defaults) + kRounding);
+  rope.original_length = config.family == Family::kPhi3
+                             ? file.get_size_or("original_max_position_embeddings", 4096)
+                             : config.context_length;
   if (parameters) read_scaling(file, *parameters, config, rope);
   return rope;
 }
 
+std::optional<JsonObject> find_rope_parameters(const JsonObject& file) {
+  const auto parameters = file.find_object("rope_parameters");
+  const auto scaling = file.find_object("rope_scaling");
+  const bool two = parameters && scaling && !scaling->value().empty();
+  if (two && parameters->value() != scaling->value()) {
+    fail(ErrorCode::kMismatch,
+         "{}: \"rope_parameters\" and \"rope_scaling\" are both there and differ; the second is "
+         "the older name of the first",
+         file.path());
+  }
+  return parameters ? parameters : scaling;
+}
+
 void read_ropes(const JsonObject& file, ModelConfig& config, const RopeDefaults& defaults) {
-  auto parameters = file.find_object("rope_parameters");
-  if (!parameters) parameters = file.find_object("rope_scaling");
+  const auto parameters = find_rope_parameters(file);
   const bool by_layer = parameters && parameters->has("full_attention");
   const bool two_ropes = config.family == Family::kGemma3;
   if (by_layer && !two_ropes) {
@@ -199,18 +230,18 @@ void read_ropes(const JsonObject& file, ModelConfig& config, const RopeDefaults&
                           config, defaults);
   config.windowed_rope = config.rope;
   if (!two_ropes) return;
+  config.windowed_rope = {.pairs = config.rope.pairs,
+                          .dims = config.rope.dims,
+                          .base = file.get_float_or("rope_local_base_freq", 10000)};
   const auto windowed = by_layer ? parameters->find_object("sliding_attention") : std::nullopt;
-  if (windowed) {
-    config.windowed_rope = read_rope(file, windowed, config, {});
-  } else {
-    config.windowed_rope = {.pairs = config.rope.pairs,
-                            .dims = config.rope.dims,
-                            .base = file.get_float_or("rope_local_base_freq", 10000)};
-  }
+  if (!windowed) return;
+  config.windowed_rope.base = windowed->get_float_or("rope_theta", config.windowed_rope.base);
+  read_scaling(file, *windowed, config, config.windowed_rope);
 }
 
-// Windows as "layer_types" lists them; false when it is not there.
-bool read_layer_types(const JsonObject& file, size_t window, ModelConfig& config) {
+// Windows as "layer_types" lists them; false when it is not there. `window_key`: what makes them.
+bool read_layer_types(const JsonObject& file, size_t window, const char* window_key,
+                      ModelConfig& config) {
   if (!file.has("layer_types")) return false;
   const auto types = file.get_strings("layer_types");
   if (types.size() != config.layers) {
@@ -220,25 +251,35 @@ bool read_layer_types(const JsonObject& file, size_t window, ModelConfig& config
   for (size_t layer = 0; layer < types.size(); ++layer) {
     if (types[layer] != "sliding_attention" && types[layer] != "full_attention") {
       fail(ErrorCode::kUnsupported,
-           "{}: \"layer_types\" holds \"{}\"; known are full_attention and sliding_attention",
-           file.path(), types[layer]);
+           "{}: \"layer_types\" holds {}; known are full_attention and sliding_attention",
+           file.path(), shorten(types[layer]));
     }
     const bool windowed = types[layer] == "sliding_attention";
     if (windowed && window == 0) {
-      fail(ErrorCode::kCorrupt,
-           "{}: layer {} has a sliding window, and \"sliding_window\" is missing", file.path(),
-           layer);
+      fail(ErrorCode::kMismatch, "{}: layer {} has a sliding window, and \"{}\" says there is none",
+           file.path(), layer, window_key);
     }
     config.layer_configs[layer].window = windowed ? window : 0;
   }
   return true;
 }
 
-// `full_period`: every so many layers one sees everything, where "layer_types" is not there.
-void read_windows(const JsonObject& file, ModelConfig& config, size_t full_period) {
-  const size_t window = file.get_size_or("sliding_window", 0);
-  if (read_layer_types(file, window, config)) return;
-  set_layer_windows(config, window, file.get_size_or("sliding_window_pattern", full_period));
+constexpr size_t kUsualWindow = 4096;  // of every family that has one
+
+// A key that is not there means the usual window; null, none.
+size_t read_window(const JsonObject& file) {
+  if (!file.value().contains("sliding_window")) return kUsualWindow;
+  return file.get_size_or("sliding_window", 0);
+}
+
+// As read_window, for families whose layers would not be what they are without one.
+size_t require_window(const JsonObject& file) {
+  const size_t window = read_window(file);
+  if (window == 0) {
+    fail(ErrorCode::kUnsupported,
+         "{}: \"sliding_window\" is null or 0; expected a number of tokens", file.path());
+  }
+  return window;
 }
 
 void add_roles(ModelConfig& config, std::initializer_list<Role> roles) {
@@ -306,14 +347,21 @@ void finish_llama(const JsonObject& file, ModelConfig& config) {
 }
 
 void finish_mistral(const JsonObject& file, ModelConfig& config) {
-  read_windows(file, config, 0);
+  const size_t window = read_window(file);
+  if (read_layer_types(file, window, "sliding_window", config)) return;
+  set_layer_windows(config, window, 0);
+}
+
+void finish_phi3(const JsonObject& file, ModelConfig& config) {
+  config.norm_epsilon = file.get_float_or("rms_norm_eps", 1e-5F);
+  set_layer_windows(config, file.get_size_or("sliding_window", 0), 0);
 }
 
 void finish_qwen(const JsonObject& file, ModelConfig& config) {
   if (config.family == Family::kQwen3) read_attention_bias(file, config);
   const bool windows = file.get_bool_or("use_sliding_window", false);
   const size_t window = windows ? file.get_size("sliding_window") : 0;
-  if (read_layer_types(file, window, config)) return;
+  if (read_layer_types(file, window, "use_sliding_window", config)) return;
   const size_t first = file.get_size_or("max_window_layers", 28);
   for (size_t layer = first; layer < config.layers; ++layer) {
     config.layer_configs[layer].window = window;
@@ -327,13 +375,17 @@ void finish_gemma(const JsonObject& file, ModelConfig& config) {
   const double scale = file.get_float_or("query_pre_attn_scalar", 256);
   config.attention_scale = static_cast<float>(1 / std::sqrt(scale));
   const bool second = config.family == Family::kGemma2;
-  config.logit_softcap =
-      file.has("final_logit_softcapping") ? file.get_float("final_logit_softcapping") : 0;
-  config.attention_softcap =
-      file.has("attn_logit_softcapping") ? file.get_float("attn_logit_softcapping") : 0;
-  constexpr size_t kGemma2Period = 2;
-  constexpr size_t kGemma3Period = 6;
-  read_windows(file, config, second ? kGemma2Period : kGemma3Period);
+  // A cap that is not there is Gemma 2's usual one; null, none.
+  const auto cap = [&](const char* key, float usual) {
+    if (!file.value().contains(key)) return second ? usual : 0;
+    return file.get_float_or(key, 0);
+  };
+  config.logit_softcap = cap("final_logit_softcapping", 30);
+  config.attention_softcap = cap("attn_logit_softcapping", 50);
+  const size_t window = second ? read_window(file) : require_window(file);
+  if (!read_layer_types(file, window, "sliding_window", config)) {
+    set_layer_windows(config, window, second ? 2 : file.get_size_or("sliding_window_pattern", 6));
+  }
   if (second) return;
   for (LayerConfig& layer : config.layer_configs) layer.windowed_rope = layer.window != 0;
 }
@@ -355,7 +407,7 @@ void finish_smollm3(const JsonObject& file, ModelConfig& config) {
   }
   const bool windows = file.get_bool_or("use_sliding_window", false);
   const size_t window = windows ? file.get_size("sliding_window") : 0;
-  if (read_layer_types(file, window, config)) return;
+  if (read_layer_types(file, window, "use_sliding_window", config)) return;
   for (LayerConfig& layer : config.layer_configs) layer.window = layer.rope ? 0 : window;
 }
 
@@ -377,40 +429,49 @@ void finish_cohere(const JsonObject& file, ModelConfig& config) {
     }
     return;
   }
-  constexpr size_t kPeriod = 4;
-  read_windows(file, config, kPeriod);
+  const size_t window = require_window(file);
+  if (!read_layer_types(file, window, "sliding_window", config)) {
+    set_layer_windows(config, window, file.get_size_or("sliding_window_pattern", 4));
+  }
   for (LayerConfig& layer : config.layer_configs) layer.rope = layer.window != 0;
 }
+
+enum class KvHeads { kAll, kSome, kMustSay };
 
 // What transformers' class of a family assumes where config.json is silent.
 struct HfDefaults {
   Family family;
   bool tied;
-  size_t head_dim;       // 0: the width shared by the heads
-  bool kv_heads_differ;  // from heads, so that the number must be there
+  size_t head_dim;  // 0: the width shared by the heads
+  KvHeads kv_heads;
+  const char* activation_key;
   bool rotates;
   RopeDefaults rope;
   void (*finish)(const JsonObject&, ModelConfig&);
 };
 
+using Kv = KvHeads;
+constexpr const char* kFunction = "activation_function";
+constexpr const char* kAct = "hidden_act";
+constexpr const char* kActivation = "hidden_activation";
 constexpr HfDefaults kDefaults[] = {
-    {Family::kGpt2, true, 0, false, false, {}, finish_gpt2},
-    {Family::kOpt, true, 0, false, false, {}, finish_opt},
-    {Family::kXglm, true, 0, false, false, {}, finish_xglm},
-    {Family::kBloom, true, 0, false, false, {}, finish_bloom},
-    {Family::kGptNeoX, false, 0, false, true, {10000, 0.25}, finish_gpt_neox},
-    {Family::kLlama, false, 0, false, true, {}, finish_llama},
-    {Family::kMistral, false, 0, true, true, {}, finish_mistral},
-    {Family::kQwen2, false, 0, true, true, {}, finish_qwen},
-    {Family::kQwen3, false, 128, true, true, {}, finish_qwen},
-    {Family::kGemma, true, 256, true, true, {}, finish_gemma},
-    {Family::kGemma2, true, 256, true, true, {}, finish_gemma},
-    {Family::kGemma3, true, 256, true, true, {1e6, 1}, finish_gemma},
-    {Family::kSmolLm3, true, 0, true, true, {2e6, 1}, finish_smollm3},
-    {Family::kPhi3, false, 0, false, true, {}, finish_mistral},
-    {Family::kGranite, false, 0, false, true, {}, finish_granite},
-    {Family::kCohere, true, 0, false, true, {500000, 1}, finish_cohere},
-    {Family::kCohere2, true, 0, false, true, {}, finish_cohere},
+    {Family::kGpt2, true, 0, Kv::kAll, kFunction, false, {}, finish_gpt2},
+    {Family::kOpt, true, 0, Kv::kAll, kFunction, false, {}, finish_opt},
+    {Family::kXglm, true, 0, Kv::kAll, kFunction, false, {}, finish_xglm},
+    {Family::kBloom, true, 0, Kv::kAll, nullptr, false, {}, finish_bloom},
+    {Family::kGptNeoX, false, 0, Kv::kAll, kAct, true, {10000, 0.25, true}, finish_gpt_neox},
+    {Family::kLlama, false, 0, Kv::kSome, kAct, true, {}, finish_llama},
+    {Family::kMistral, false, 0, Kv::kMustSay, kAct, true, {}, finish_mistral},
+    {Family::kQwen2, false, 0, Kv::kMustSay, kAct, true, {}, finish_qwen},
+    {Family::kQwen3, false, 128, Kv::kMustSay, kAct, true, {}, finish_qwen},
+    {Family::kGemma, true, 256, Kv::kMustSay, kAct, true, {}, finish_gemma},
+    {Family::kGemma2, true, 256, Kv::kMustSay, kActivation, true, {}, finish_gemma},
+    {Family::kGemma3, true, 256, Kv::kMustSay, kActivation, true, {1e6}, finish_gemma},
+    {Family::kSmolLm3, true, 0, Kv::kMustSay, kAct, true, {2e6}, finish_smollm3},
+    {Family::kPhi3, false, 0, Kv::kSome, kAct, true, {10000, 1, true}, finish_phi3},
+    {Family::kGranite, false, 0, Kv::kSome, kAct, true, {}, finish_granite},
+    {Family::kCohere, true, 0, Kv::kSome, kAct, true, {500000}, finish_cohere},
+    {Family::kCohere2, true, 0, Kv::kSome, kAct, true, {}, finish_cohere},
 };
 
 size_t read_head_dim(const JsonObject& file, const ModelConfig& config,
@@ -424,10 +485,10 @@ size_t read_head_dim(const JsonObject& file, const ModelConfig& config,
   return config.width / config.heads;
 }
 
-size_t read_kv_heads(const JsonObject& file, const ModelConfig& config,
-                     const HfDefaults& defaults) {
-  if (file.has("num_key_value_heads")) return file.get_size("num_key_value_heads");
-  return defaults.kv_heads_differ ? file.get_size("num_key_value_heads") : config.heads;
+size_t read_kv_heads(const JsonObject& file, const ModelConfig& config, KvHeads kind) {
+  if (kind == KvHeads::kAll) return config.heads;
+  if (kind == KvHeads::kMustSay) return file.get_size("num_key_value_heads");
+  return file.get_size_or("num_key_value_heads", config.heads);
 }
 
 // BLOOM has no limit of its own; its models were trained on 2048 tokens.
@@ -441,7 +502,7 @@ void read_sizes(const JsonObject& file, const HfDefaults& defaults, ModelConfig&
   config.layers = get_size(file, {"num_hidden_layers", "n_layer", "num_layers"});
   config.width = get_size(file, {"hidden_size", "n_embd", "d_model", "n_embed"});
   config.heads = get_size(file, {"num_attention_heads", "n_head", "attention_heads"});
-  config.kv_heads = read_kv_heads(file, config, defaults);
+  config.kv_heads = read_kv_heads(file, config, defaults.kv_heads);
   config.head_dim = read_head_dim(file, config, defaults);
   const auto ffn = find_size(file, {"intermediate_size", "ffn_dim", "n_inner"});
   const bool four_widths = config.family == Family::kGpt2 || config.family == Family::kBloom;
@@ -460,6 +521,11 @@ ModelConfig read_hf_config(const std::filesystem::path& path) {
   const auto file = JsonObject::parse(read_text_file(path), path.string());
   const auto type = file.get_string("model_type");
   const auto family = find_family_by_hf_name(type);
+  if (type == "gemma3") {
+    fail(ErrorCode::kUnsupported,
+         "{}: model_type 'gemma3' reads images too; its language model alone is 'gemma3_text'",
+         path.string());
+  }
   if (!family) {
     std::vector<std::string> known;
     for (const auto& info : known_families()) known.emplace_back(info.hf_name);
@@ -470,7 +536,7 @@ ModelConfig read_hf_config(const std::filesystem::path& path) {
   ISOGLOSS_ASSERT(defaults.family == *family);
   ModelConfig config = family_defaults(*family);
   read_sizes(file, defaults, config);
-  read_activation(file, config);
+  read_activation(file, defaults.activation_key, config);
   config.norm_epsilon = file.get_float_or("rms_norm_eps", 1e-6F);
   set_family_scales(config);
   if (defaults.rotates) read_ropes(file, config, defaults.rope);

@@ -25,10 +25,11 @@ StoredTensor read_entry(const JsonObject& entry, std::span<const std::byte> data
   StoredTensor tensor;
   const auto dtype = entry.get_string("dtype");
   const auto type = find_dtype(dtype);
+  constexpr size_t kMostShown = 16;
   if (!type) {
     fail(ErrorCode::kUnsupported,
          "{}: has dtype {}; read are F32, F16 and BF16 (is the directory quantized already?)",
-         object, dtype);
+         object, dtype.substr(0, kMostShown));
   }
   tensor.type = *type;
   tensor.shape = entry.get_sizes("shape");
@@ -70,7 +71,7 @@ std::map<std::string, std::set<std::string>> read_index(const std::filesystem::p
     if (!plain) {
       fail(ErrorCode::kCorrupt,
            "{}: tensor '{}' is said to be in {}; expected the name of a file beside the index",
-           path.string(), tensor, file.dump());
+           path.string(), tensor, shorten(file));
     }
     files[name].insert(tensor);
   }

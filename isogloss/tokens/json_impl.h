@@ -12,8 +12,6 @@
 
 namespace isogloss {
 
-// A value as text, cut where it is long.
-std::string shorten(const nlohmann::json& value);
 
 // Throws Error(kUnsupported): "PATH.KEY is VALUE; UNDERSTOOD".
 [[noreturn]] void refuse(const JsonObject& object, const char* key, std::string_view understood);

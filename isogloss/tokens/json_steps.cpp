@@ -177,13 +177,6 @@ PreTokenizer read_pre_tokenizer(const JsonObject& step) {
 
 }  // namespace
 
-std::string shorten(const json& value) {
-  constexpr size_t kMost = 200;
-  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true);
-  if (text.size() > kMost) text = text.substr(0, kMost) + "...";
-  return text;
-}
-
 std::string member(const JsonObject& object, const char* key) {
   return fmt::format("{}.{}", object.path(), key);
 }

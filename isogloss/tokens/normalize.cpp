@@ -70,6 +70,11 @@ void apply(const Charsmap& charsmap, Piece& piece) {
 
 void normalize(const Normalizer& normalizer, Piece& piece) {
   std::visit([&](const auto& step) { apply(step, piece); }, normalizer);
+  // Steps that each double a text would fill the memory.
+  constexpr size_t kMostBytes = size_t{1} << 28;
+  if (piece.text.size() > kMostBytes) {
+    fail(ErrorCode::kUnsupported, "normalizers make a text longer than {} bytes", kMostBytes);
+  }
 }
 
 }  // namespace isogloss

@@ -354,7 +354,8 @@ class TokenizerJson {
     }
     // transformers 5 keeps it in a file of its own.
     const auto chat_path = path_.parent_path() / "chat_template.jinja";
-    if (std::filesystem::exists(chat_path, unreadable)) {
+    const bool has_chat = std::filesystem::exists(chat_path, unreadable);
+    if (has_chat && std::filesystem::file_size(chat_path, unreadable) > 0) {
       vocabulary_.chat_template = read_text_file(chat_path);
     }
     if (!pipeline_->before.empty()) vocabulary_.bos = pipeline_->before.front();

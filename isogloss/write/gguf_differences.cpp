@@ -18,7 +18,12 @@ class LlamaCpp {
         family_(config_.family) {}
 
   void check() const {
-    if (config_.activation != family_defaults(family_).activation) {
+    if (family_ == Family::kGemma3 && config_.attention_softcap != 0) {
+      refuse("does not cap its scores");
+    }
+    const bool either_gelu =
+        family_ == Family::kGptNeoX && config_.activation == Activation::kGeluTanh;
+    if (config_.activation != family_defaults(family_).activation && !either_gelu) {
       refuse("has one activation for all its models, and it is another");
     }
     if (vocabulary_.model == "gpt2" && vocabulary_.pre.empty()) {
@@ -49,6 +54,17 @@ class LlamaCpp {
           "of up to {} tokens",
           name(), window));
     }
+    if (family_ == Family::kGptNeoX && config_.activation == Activation::kGelu) {
+      notes.push_back(
+          "llama.cpp computes GELU of gptneox by its tanh form: logits differ by about 0.001");
+    }
+    if (config_.rope.scaling == RopeScaling::kLongRope) {
+      notes.push_back(
+          fmt::format("llama.cpp chooses LongRoPE's factors by the size of its context, not by the "
+                      "length of the "
+                      "text: with a context above {} tokens it computes short texts otherwise",
+                      config_.rope.original_length));
+    }
     return notes;
   }
 
@@ -74,7 +90,8 @@ class LlamaCpp {
     if (family_ == Family::kGptNeoX && !has(Role::kQkvBias))
       refuse("needs biases in its attention");
     if (family_ == Family::kGptNeoX && !has(Role::kHead)) refuse("has a head of its own");
-    const bool always_tied = is_one_of({Family::kGemma, Family::kCohere, Family::kCohere2});
+    const bool always_tied =
+        is_one_of({Family::kGemma, Family::kGemma2, Family::kCohere, Family::kCohere2});
     if (always_tied && has(Role::kHead)) refuse("has a tied head");
     constexpr size_t kLayersWithNorms = 64;
     if (family_ == Family::kCohere &&

@@ -80,7 +80,8 @@ void add_rope(const ModelConfig& config, ArchFields& fields) {
   fields.set("rope.freq_base", config.rope.base);
   fields.set_size("rope.dimension_count", config.rope.dims);
   add_scaling(config, fields);
-  if (config.family == Family::kCohere || config.family == Family::kCohere2) {
+  const bool cohere = config.family == Family::kCohere || config.family == Family::kCohere2;
+  if (cohere && config.rope.scaling == RopeScaling::kNone) {
     fields.set("rope.scaling.type", "none");
   }
   if (config.family == Family::kGemma3) fields.set("rope.freq_base_swa", config.windowed_rope.base);
