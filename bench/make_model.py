@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes a model of GPT-2's shape with random weights: make_model.py DIRECTORY [--layers N] [--width N]
-[--vocabulary N] [--context N]. Without options: 12 layers of width 768, 50257 tokens, 1024 positions,
-124 million numbers in F16 (249 MB). Its tokenizer cuts text into bytes; the other tokens are names
+"""Writes a model of GPT-2's shape with random weights: make_model.py DIRECTORY [--layers N]
+[--width N] [--vocabulary N] [--context N]. Without options: 12 layers of width 768, 50257 tokens,
+1024 positions, 124 million numbers in F16 (249 MB). Its tokenizer cuts text into bytes; the other tokens are names
 that no text has. The same bytes every time. Needs nothing but Python."""
 import argparse
 import json
@@ -45,7 +45,8 @@ class Weights:
         self.place = 0
 
     def bytes_of(self, name, shape):
-        pool = self.norm if name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight")) else self.matrix
+        is_norm = name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight"))
+        pool = self.norm if is_norm else self.matrix
         count = 2
         for size in shape:
             count *= size
@@ -74,7 +75,8 @@ def byte_characters():
     """GPT-2's printable character for each byte."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
-    return {byte: chr(byte) for byte in plain} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+    spelled = {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return {byte: chr(byte) for byte in plain} | spelled
 
 
 def tokenizer(vocabulary):
@@ -113,7 +115,8 @@ def main():
               "n_embd": a.width, "n_head": max(1, a.width // 64), "n_positions": a.context,
               "vocab_size": a.vocabulary, "layer_norm_epsilon": 1e-5}
     (a.directory / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    (a.directory / "tokenizer.json").write_text(json.dumps(tokenizer(a.vocabulary)), encoding="utf-8")
+    cut = json.dumps(tokenizer(a.vocabulary))
+    (a.directory / "tokenizer.json").write_text(cut, encoding="utf-8")
     write_weights(a.directory / "model.safetensors",
                   tensor_shapes(a.layers, a.width, a.vocabulary, a.context))
 
