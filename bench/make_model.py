@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes a model of GPT-2's shape with random weights: make_model.py DIRECTORY [--layers N]
 [--width N] [--vocabulary N] [--context N]. Without options: 12 layers of width 768, 50257 tokens,
-1024 positions, 124 million numbers in F16 (249 MB). Its tokenizer cuts text into bytes; the other tokens are names
-that no text has. The same bytes every time. Needs nothing but Python."""
+1024 positions, 124 million numbers in F16 (249 MB). Its tokenizer cuts text into bytes; the other
+tokens are names that no text has. The same bytes every time. Needs nothing but Python."""
 import argparse
 import json
 import random
