@@ -9,6 +9,7 @@
 
 #include "isogloss/base/file.h"
 #include "tests/loaded_model.h"
+#include "tests/nmse.h"
 
 namespace isogloss {
 namespace {
@@ -67,19 +68,6 @@ Reference read_reference() {
                                  entry["logsumexp"], entry["argmax"]});
   }
   return reference;
-}
-
-// Normalised mean squared error: |a - b|^2 / |b|^2.
-double nmse(std::span<const float> found, std::span<const float> expected) {
-  EXPECT_EQ(found.size(), expected.size());
-  double error = 0;
-  double size = 0;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    const double difference = static_cast<double>(found[i]) - static_cast<double>(expected[i]);
-    error += difference * difference;
-    size += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
-  }
-  return error / size;
 }
 
 double log_sum_of(std::span<const float> logits) {

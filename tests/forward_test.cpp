@@ -10,6 +10,7 @@
 
 #include "isogloss/text/text.h"
 #include "tests/llama_runner.h"
+#include "tests/nmse.h"
 
 namespace isogloss {
 namespace {
@@ -24,19 +25,6 @@ constexpr double kPackingNmse = 1e-10;
 // BF16 keeps 8 bits of each factor of a product; its NMSE against F32.
 constexpr double kBf16Nmse = 5e-4;
 constexpr double kBf16LeastNmse = 1e-9;  // below it nothing was rounded
-
-// Normalised mean squared error: |a - b|^2 / |b|^2, sums in double.
-double nmse(std::span<const float> found, std::span<const float> expected) {
-  EXPECT_EQ(found.size(), expected.size());
-  double error = 0;
-  double size = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    const double difference = static_cast<double>(found[i]) - static_cast<double>(expected[i]);
-    error += difference * difference;
-    size += static_cast<double>(expected[i]) * static_cast<double>(expected[i]);
-  }
-  return error / size;
-}
 
 const std::filesystem::path kModels = std::filesystem::path(ISOGLOSS_SOURCE_DIR) / "models";
 
