@@ -160,6 +160,16 @@ TEST_F(HfConfig, KeysOfOtherFamiliesChangeNothing) {
       ErrorCode::kUnsupported, {"rotates whole heads"}));
 }
 
+TEST_F(HfConfig, APartThatIsNoNumberIsRefusedByName) {
+  for (const Json& value : {Json("half"), Json(true), Json::array({0.5})}) {
+    EXPECT_TRUE(says(failure_of_config("phi3",
+                                       [&](Json& config) {
+                                         config["rope_parameters"]["partial_rotary_factor"] = value;
+                                       }),
+                     ErrorCode::kCorrupt, {"\"partial_rotary_factor\" is " + value.dump()}));
+  }
+}
+
 TEST_F(HfConfig, SaysWhichGemma3IsRead) {
   EXPECT_TRUE(says(failure_of_config("gemma3", [](Json& c) { c["model_type"] = "gemma3"; }),
                    ErrorCode::kUnsupported, {"gemma3_text"}));

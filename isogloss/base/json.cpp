@@ -92,6 +92,10 @@ std::optional<size_t> JsonObject::find_size(const char* key) const {
   return has(key) ? std::optional(get_size(key)) : std::nullopt;
 }
 
+double JsonObject::get_number(const char* key) const {
+  return get_if(&json::is_number, key).get<double>();
+}
+
 float JsonObject::get_float(const char* key) const {
   return get_if(&json::is_number, key).get<float>();
 }

@@ -35,6 +35,7 @@ class JsonObject {
   size_t get_size(const char* key) const;
   size_t get_size_or(const char* key, size_t fallback) const;
   std::optional<size_t> find_size(const char* key) const;
+  double get_number(const char* key) const;
   float get_float(const char* key) const;
   float get_float_or(const char* key, float fallback) const;
   bool get_bool(const char* key) const;

@@ -168,8 +168,8 @@ double read_part(const JsonObject& file, const std::optional<JsonObject>& parame
                  const RopeDefaults& defaults) {
   double part = defaults.part;
   for (const char* key : {"rotary_pct", "partial_rotary_factor"}) {
-    if (file.has(key)) part = file.value().at(key).get<double>();
-    if (parameters && parameters->has(key)) part = parameters->value().at(key).get<double>();
+    if (file.has(key)) part = file.get_number(key);
+    if (parameters && parameters->has(key)) part = parameters->get_number(key);
   }
   if (!(part > 0 && part <= 1)) {
     fail(ErrorCode::kCorrupt,
