@@ -39,15 +39,19 @@ void check_source(const Model& model) {
        model.path().string());
 }
 
-}  // namespace
-
-uint64_t gguf_size(const Model& model, const ConvertOptions& options) {
-  const auto tensors = gguf_tensors(model, options.type);
-  uint64_t size = gguf_header(gguf_fields(model, options.type), tensors).size();
+uint64_t file_size(const std::string& header, const std::vector<GgufTensor>& tensors) {
+  uint64_t size = header.size();
   for (const GgufTensor& tensor : tensors) {
     size += tensor.size_bytes() + gguf_padding(tensor.size_bytes());
   }
   return size;
+}
+
+}  // namespace
+
+uint64_t gguf_size(const Model& model, const ConvertOptions& options) {
+  const auto tensors = gguf_tensors(model, options.type);
+  return file_size(gguf_header(gguf_fields(model, options.type), tensors), tensors);
 }
 
 void convert_to_gguf(const Model& model, const ConvertOptions& options,
@@ -55,9 +59,10 @@ void convert_to_gguf(const Model& model, const ConvertOptions& options,
   check_source(model);
   gguf_differences(model);
   const auto tensors = gguf_tensors(model, options.type);
-  const uint64_t total = gguf_size(model, options);
+  const std::string header = gguf_header(gguf_fields(model, options.type), tensors);
+  const uint64_t total = file_size(header, tensors);
   FileWriter file(path);
-  file.write(gguf_header(gguf_fields(model, options.type), tensors));
+  file.write(header);
   for (const GgufTensor& tensor : tensors) {
     progress("convert", static_cast<double>(file.written()) / static_cast<double>(total));
     file.write(std::span<const std::byte>(encode(tensor, tensor.numbers())));
