@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Writes a model of GPT-2's shape with random weights: make_model.py DIRECTORY [--layers N]
 [--width N] [--vocabulary N] [--context N]. Without options: 12 layers of width 768, 50257 tokens,
-1024 positions, 124 million numbers in F16 (249 MB). Its tokenizer cuts text into bytes; the other
-tokens are names that no text has. The same bytes every time. Needs nothing but Python."""
+1024 positions, 124 million numbers in F16 (249 MB). Its tokenizer is polyglot-12's, so that texts
+are as long as in real models; the tokens beyond that one's are names that no text has. The same
+bytes every time. Needs nothing but Python."""
 import argparse
 import json
 import random
+import shutil
 import struct
 from pathlib import Path
 
+TOKENIZER = Path(__file__).parent.parent / "models/polyglot-12/tokenizer.json"
 POOL = 1 << 20  # random numbers; tensors repeat them from another place each
 
 
@@ -71,37 +74,6 @@ def write_weights(path, shapes):
             file.write(weights.bytes_of(name, shape))
 
 
-def byte_characters():
-    """GPT-2's printable character for each byte."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in plain]
-    spelled = {byte: chr(256 + i) for i, byte in enumerate(others)}
-    return {byte: chr(byte) for byte in plain} | spelled
-
-
-def tokenizer(vocabulary):
-    tokens = [byte_characters()[byte] for byte in range(256)]
-    tokens += [f"<unused{i}>" for i in range(vocabulary - 257)] + ["<|endoftext|>"]
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [{"id": vocabulary - 1, "content": "<|endoftext|>", "single_word": False,
-                          "lstrip": False, "rstrip": False, "normalized": False, "special": True}],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
-                          "use_regex": True},
-        "post_processor": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False,
-                           "use_regex": True},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True,
-                    "use_regex": True},
-        "model": {"type": "BPE", "dropout": None, "unk_token": None,
-                  "continuing_subword_prefix": "", "end_of_word_suffix": "", "fuse_unk": False,
-                  "byte_fallback": False, "ignore_merges": False,
-                  "vocab": {token: i for i, token in enumerate(tokens)}, "merges": []},
-    }
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
@@ -115,8 +87,7 @@ def main():
               "n_embd": a.width, "n_head": max(1, a.width // 64), "n_positions": a.context,
               "vocab_size": a.vocabulary, "layer_norm_epsilon": 1e-5}
     (a.directory / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    cut = json.dumps(tokenizer(a.vocabulary))
-    (a.directory / "tokenizer.json").write_text(cut, encoding="utf-8")
+    shutil.copy(TOKENIZER, a.directory / "tokenizer.json")
     write_weights(a.directory / "model.safetensors",
                   tensor_shapes(a.layers, a.width, a.vocabulary, a.context))
 

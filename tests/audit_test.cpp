@@ -200,7 +200,8 @@ TEST(Audit, EqualsAPlainRecomputationOfEachSequenceAlone) {
 
 std::vector<CorpusScores> scores_of(Polyglot& ours, const std::vector<AuditRun>& runs,
                                     const AuditOptions& options) {
-  return score_corpus(ours.engine, ours.stored(), runs, ours.corpus(), options, {});
+  Meter meter(1, {});
+  return score_corpus(ours.engine, ours.stored(), runs, ours.corpus(), options, meter);
 }
 
 void expect_scores_near(const CorpusScores& found, const CorpusScores& expected) {
@@ -224,14 +225,16 @@ TEST(Audit, DoesNotDependOnBatchesSlicesAndChunks) {
   Polyglot ours;
   const std::vector<AuditRun> runs = {ours.run("seed-int4"), ours.run("q8_0")};
   const auto expected = scores_of(ours, runs, {});
-  std::vector<AuditOptions> shapes(5);
+  std::vector<AuditOptions> shapes(7);
   shapes[0].batch_tokens = 1;         // each sequence alone
   shapes[1].hidden_memory = 200'000;  // a slice of 65 tokens
   shapes[2].hidden_memory = 1;        // a slice for each sequence
-  shapes[3].logit_memory = 1;         // the fewest rows at once
+  shapes[3].head_rows = 1;            // each position alone
   shapes[4].batch_tokens = 100;
   shapes[4].hidden_memory = 2'000'000;
-  shapes[4].logit_memory = 100 * 2 * 16384 * sizeof(float);
+  shapes[4].head_rows = 100;
+  shapes[5].logits_at_once = 1;  // the narrowest slices of the vocabulary
+  shapes[6].runs_at_once = 1;
   for (size_t i = 0; i < shapes.size(); ++i) {
     SCOPED_TRACE("shape " + std::to_string(i));
     const auto found = scores_of(ours, runs, shapes[i]);
@@ -375,7 +378,7 @@ TEST(Audit, MeasuresANoiseFloorOfRoundingOnly) {
     tokens += language.sequences[0].scored() + language.sequences[8].scored();
   }
   AuditOptions few_rows = few_draws();
-  few_rows.logit_memory = 1;  // more chunks than one, cut in two ways
+  few_rows.head_rows = 16;  // more chunks than one, cut in two ways
   for (const AuditOptions& options : {few_draws(), few_rows}) {
     const NoiseFloor floor = ours.audit_of({}, corpus, options).noise_floor;
     EXPECT_EQ(floor.tokens, tokens);

@@ -114,20 +114,25 @@ Numbers multiply(size_t threads, const LinearCase& shape, Numbers input, Numbers
   Graph graph(device);
   ggml_tensor* bias_row = bias.empty() ? nullptr : graph.input(bias, shape.outputs);
   return graph.compute(linear(graph.context(), graph.input(matrix, shape.inputs),
-                              graph.input(input, shape.inputs), bias_row));
+                              graph.input(input, shape.inputs), bias_row, ComputeType::kF32));
 }
 
 Numbers multiply_bf16(size_t threads, const LinearCase& shape, Numbers input,
                       const Numbers& matrix) {
+  const auto inputs = static_cast<int64_t>(shape.inputs);
   std::vector<ggml_bf16_t> narrow(matrix.size());
   ggml_fp32_to_bf16_row_ref(matrix.data(), narrow.data(), static_cast<int64_t>(matrix.size()));
+  Numbers rounded(matrix.size());
+  ggml_bf16_to_fp32_row(narrow.data(), rounded.data(), static_cast<int64_t>(matrix.size()));
+  const bool in_bf16 = product_type(ComputeType::kBf16) == TensorType::kBf16;
   Device device("cpu", threads);
   Graph graph(device);
   ggml_tensor* tensor =
-      ggml_new_tensor_2d(graph.context(), GGML_TYPE_BF16, static_cast<int64_t>(shape.inputs),
+      ggml_new_tensor_2d(graph.context(), in_bf16 ? GGML_TYPE_BF16 : GGML_TYPE_F32, inputs,
                          static_cast<int64_t>(shape.outputs));
-  tensor->data = narrow.data();
-  return graph.compute(linear(graph.context(), tensor, graph.input(input, shape.inputs), nullptr));
+  tensor->data = in_bf16 ? static_cast<void*>(narrow.data()) : rounded.data();
+  return graph.compute(linear(graph.context(), tensor, graph.input(input, shape.inputs), nullptr,
+                              ComputeType::kBf16));
 }
 
 TEST(Linear, EqualsAProductInDouble) {

@@ -45,7 +45,7 @@ struct Fixture {
     std::vector<float> all(batch.size() * model.config().vocab_size + 16);
     const size_t lead = (64 - reinterpret_cast<uintptr_t>(all.data()) % 64) / sizeof(float) % 16;
     const std::span<float> out(all.data() + lead, batch.size() * model.config().vocab_size);
-    engine.run_head(variant(), hidden, out);
+    run_head(engine, variant(), hidden, out);
     return {out.begin(), out.end()};
   }
 

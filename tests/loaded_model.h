@@ -30,7 +30,7 @@ struct LoadedModel {
   // A row of vocab_size logits for each row of `hidden`.
   HiddenStates head(const Variant& variant, HiddenStates hidden) {
     HiddenStates logits(hidden.tokens(), model.config().vocab_size);
-    engine.run_head(variant, hidden, {logits.data(), logits.tokens() * logits.width()});
+    run_head(engine, variant, hidden, {logits.data(), logits.tokens() * logits.width()});
     return logits;
   }
 

@@ -68,13 +68,27 @@ size_t place_of_most(const Numbers& row) {
   return static_cast<size_t>(std::ranges::max_element(row) - row.begin());
 }
 
-void expect_plain_scores(const Numbers& reference, const Numbers& row, size_t target) {
-  const LogitRow summary = summarize_logits(reference);
+// Rows compared in slices of `slice` tokens; 0: all at once.
+TokenScore compare_logits(const Numbers& reference, const Numbers& row, size_t target,
+                          size_t slice = 0) {
+  if (slice == 0) slice = row.size();
+  ReferenceSums reference_sums;
+  LogitSums sums;
+  for (size_t first = 0; first < row.size(); first += slice) {
+    const size_t count = std::min(slice, row.size() - first);
+    Numbers weights(count);
+    Numbers logits(row.data() + first, row.data() + first + count);
+    add_reference_logits(reference_sums, std::span(reference).subspan(first, count), first, target,
+                         weights);
+    add_logits(sums, reference_sums, weights, logits, first, target);
+  }
+  return compare(reference_sums, sums);
+}
+
+void expect_plain_scores(const Numbers& reference, const Numbers& row, size_t target,
+                         size_t slice) {
   const auto reference_sum = static_cast<double>(plain_log_sum(reference));
-  EXPECT_NEAR(summary.log_sum, reference_sum, kLogSumTolerance);
-  EXPECT_EQ(summary.argmax, place_of_most(reference));
-  EXPECT_EQ(summary.most, reference[summary.argmax]);
-  const TokenScore score = compare_logits(summary, row, static_cast<int32_t>(target));
+  const TokenScore score = compare_logits(reference, row, target, slice);
   EXPECT_NEAR(score.nll_reference, reference_sum - static_cast<double>(reference[target]),
               kLogSumTolerance);
   EXPECT_NEAR(score.nll, static_cast<double>(plain_log_sum(row)) - static_cast<double>(row[target]),
@@ -94,8 +108,11 @@ TEST(CompareLogits, EqualsASoftmaxInLongDouble) {
         const Numbers reference = random_row(random, size, scale);
         Numbers row = random_row(random, size, noise * scale);
         for (size_t i = 0; i < size; ++i) row[i] += reference[i];
-        expect_plain_scores(reference, row, random.below(size));
-        expect_plain_scores(reference, random_row(random, size, scale), place_of_most(reference));
+        for (const size_t slice : {size, size_t{1}, size_t{64}, size / 3 + 1}) {
+          expect_plain_scores(reference, row, random.below(size), slice);
+          expect_plain_scores(reference, random_row(random, size, scale), place_of_most(reference),
+                              slice);
+        }
       }
     }
   }
@@ -107,10 +124,12 @@ TEST(CompareLogits, GivesExactlyNoLossToIdenticalRows) {
     for (const double scale : {1.0, 10.0, 60.0}) {
       const Numbers row = random_row(random, size, scale);
       const Numbers copy = row;
-      const TokenScore score = compare_logits(summarize_logits(row), copy, 0);
-      EXPECT_EQ(score.kl, 0) << size << " logits of scale " << scale;
-      EXPECT_EQ(score.nll, score.nll_reference) << size << " logits of scale " << scale;
-      EXPECT_FALSE(score.flipped);
+      for (const size_t slice : {size, size_t{1}, size_t{64}, size / 3 + 1}) {
+        const TokenScore score = compare_logits(row, copy, 0, slice);
+        EXPECT_EQ(score.kl, 0) << size << " logits of scale " << scale;
+        EXPECT_EQ(score.nll, score.nll_reference) << size << " logits of scale " << scale;
+        EXPECT_FALSE(score.flipped);
+      }
     }
   }
 }
@@ -118,7 +137,7 @@ TEST(CompareLogits, GivesExactlyNoLossToIdenticalRows) {
 TEST(CompareLogits, DoesNotSeeAConstantAddedToARow) {
   const Numbers reference = {1, 2, 4, 3};
   const Numbers row = {-31, -30, -28, -29};
-  const TokenScore score = compare_logits(summarize_logits(reference), row, 1);
+  const TokenScore score = compare_logits(reference, row, 1);
   EXPECT_NEAR(static_cast<double>(score.kl), 0, kRounding);
   EXPECT_NEAR(score.nll, score.nll_reference, kRounding);
   EXPECT_FALSE(score.flipped);
@@ -126,11 +145,11 @@ TEST(CompareLogits, DoesNotSeeAConstantAddedToARow) {
 
 TEST(CompareLogits, TakesTheFirstOfEquallyLikelyTokens) {
   const Numbers reference = {0, 2, 2, 1};
-  const LogitRow summary = summarize_logits(reference);
-  EXPECT_EQ(summary.argmax, 1U);
-  EXPECT_FALSE(compare_logits(summary, Numbers{0, 3, 3, 1}, 0).flipped);
-  EXPECT_TRUE(compare_logits(summary, Numbers{3, 3, 3, 1}, 0).flipped);
-  EXPECT_TRUE(compare_logits(summary, Numbers{0, 2, 2.5F, 1}, 0).flipped);
+  for (const size_t slice : {1U, 2U, 3U, 4U}) {
+    EXPECT_FALSE(compare_logits(reference, {0, 3, 3, 1}, 0, slice).flipped);
+    EXPECT_TRUE(compare_logits(reference, {3, 3, 3, 1}, 0, slice).flipped);
+    EXPECT_TRUE(compare_logits(reference, {0, 2, 2.5F, 1}, 0, slice).flipped);
+  }
 }
 
 // Of each place of a row, what a bad logit there does to the scores of another place.
@@ -141,15 +160,16 @@ TEST(CompareLogits, LetsNoLogitThatIsNotFinitePassUnseen) {
     return std::isfinite(score.nll) && std::isfinite(score.nll_reference) &&
            std::isfinite(score.kl);
   };
-  ASSERT_TRUE(is_finite(compare_logits(summarize_logits(good), good, 50)));
+  ASSERT_TRUE(is_finite(compare_logits(good, good, 50)));
   for (const float value : {kNaN, kInfinity, -kInfinity}) {
     for (const size_t place : {0U, 1U, 33U, 98U, 99U}) {
       Numbers bad = good;
       bad[place] = value;
-      EXPECT_FALSE(is_finite(compare_logits(summarize_logits(bad), good, 50)))
-          << value << " at " << place << " of the reference";
-      EXPECT_FALSE(is_finite(compare_logits(summarize_logits(good), bad, 50)))
-          << value << " at " << place;
+      for (const size_t slice : {100U, 33U, 1U}) {
+        EXPECT_FALSE(is_finite(compare_logits(bad, good, 50, slice)))
+            << value << " at " << place << " of the reference";
+        EXPECT_FALSE(is_finite(compare_logits(good, bad, 50, slice))) << value << " at " << place;
+      }
     }
   }
 }
@@ -158,11 +178,11 @@ TEST(CompareLogits, PassesOnNaN) {
   Numbers bad(20, 1);
   const Numbers good = bad;
   bad[7] = kNaN;
-  const TokenScore of_run = compare_logits(summarize_logits(good), bad, 3);
+  const TokenScore of_run = compare_logits(good, bad, 3);
   EXPECT_TRUE(std::isnan(of_run.nll));
   EXPECT_TRUE(std::isnan(of_run.kl));
   EXPECT_FALSE(std::isnan(of_run.nll_reference));
-  const TokenScore of_reference = compare_logits(summarize_logits(bad), good, 3);
+  const TokenScore of_reference = compare_logits(bad, good, 3);
   EXPECT_TRUE(std::isnan(of_reference.nll_reference));
   EXPECT_TRUE(std::isnan(of_reference.kl));
   EXPECT_FALSE(std::isnan(of_reference.nll));

@@ -121,7 +121,7 @@ TokenizedCorpus read_and_tokenize(const AuditArguments& arguments, const BuiltIn
   return tokenize_windows(corpus, tokenizer, arguments.window);
 }
 
-// Memory for decoded weights, hidden states and logits: what the user allows, else a share of what
+// Memory for decoded weights and hidden states: what the user allows, else a share of what
 // is free.
 void divide_memory(uint64_t memory, EngineOptions& engine, AuditOptions& audit) {
   constexpr double kShareOfFree = 0.6;
@@ -133,7 +133,6 @@ void divide_memory(uint64_t memory, EngineOptions& engine, AuditOptions& audit) 
   }
   engine.weight_memory = memory / 2;
   audit.hidden_memory = std::min(audit.hidden_memory, memory / 4);
-  audit.logit_memory = std::min(audit.logit_memory, memory / 8);
 }
 
 AuditReport run_audit(const AuditArguments& arguments) {

@@ -1,4 +1,4 @@
-// Elementary functions that a compiler can turn into vector code: no branches, no library calls.
+// Functions of a number that a compiler can turn into vector code: no branches, no library calls.
 #pragma once
 
 #include <algorithm>
@@ -28,6 +28,13 @@ inline float vector_exp(float x) {
   p = p * r + 1.0F;
   const int32_t exponent = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRound);
   return p * std::bit_cast<float>((exponent + 127) << 23);
+}
+
+// The nearest number of 8 significant bits, ties to even: BF16's, in F32. NaN stays NaN.
+inline float round_to_bf16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U;
+  return x != x ? x : std::bit_cast<float>(rounded);
 }
 
 }  // namespace isogloss

@@ -12,8 +12,15 @@
 namespace isogloss {
 namespace {
 
-constexpr size_t kQueries = 4;   // rows of a tile; kQueries * kColumns sums fit in registers
-constexpr size_t kColumns = 16;  // columns of a tile, whole vectors of every width
+// Rows and columns of a tile: its sums, and a row of factors, fill the vector registers, of which
+// there must be enough sums to hide the latency of a multiply-add.
+#ifdef __AVX512F__
+constexpr size_t kQueries = 8;
+constexpr size_t kColumns = 32;
+#else
+constexpr size_t kQueries = 4;
+constexpr size_t kColumns = 16;
+#endif
 
 size_t whole_tiles(size_t columns) {
   return (columns + kColumns - 1) / kColumns * kColumns;

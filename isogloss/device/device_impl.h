@@ -21,15 +21,25 @@ struct Device::Impl {
   ~Impl();
 };
 
-// matrix * input + bias; `bias` may be null. matrix: [inputs, outputs], F32 or BF16, in which its
-// products are computed; input: F32 [inputs, tokens]; bias: F32 [outputs]. All contiguous.
-ggml_tensor* linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
-                    ggml_tensor* bias);
+// The type of matrices that linear() takes. For kBf16 it is BF16, or F32 with numbers rounded to
+// BF16 where oneDNN has no kernels for it (processors before AVX-512): a product of two BF16
+// numbers is exact in F32, so that only the order of its sums differs, and ggml's own are several
+// times slower.
+TensorType product_type(ComputeType compute);
 
-// The same by oneDNN; nullptr where it is not there or has no kernel for the type on this processor
-// (before AVX-512 it has none for BF16), so that ggml's must serve.
+// matrix * input + bias, its factors in the precision of `compute`, its sums in F32; `bias` may be
+// null. matrix: [inputs, outputs] of product_type(compute); input: F32 [inputs, tokens]; bias: F32
+// [outputs]. All contiguous.
+ggml_tensor* linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
+                    ggml_tensor* bias, ComputeType compute);
+
+// Whether oneDNN is there, and the products it has kernels for.
+enum class OneDnn { kAbsent, kF32, kF32AndBf16 };
+OneDnn onednn();
+
+// linear() by oneDNN, which must be there; else ggml's products serve.
 ggml_tensor* onednn_linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
-                           ggml_tensor* bias);
+                           ggml_tensor* bias, ComputeType compute);
 
 // What an attention node needs beside its tensors; must outlive the graph's computation.
 struct AttentionShape {
@@ -61,6 +71,22 @@ struct RotationShape {
 // Rotary embedding of each head of [heads * head_dim, tokens], F32, rows contiguous; the result is
 // contiguous.
 ggml_tensor* rotate(ggml_context* context, ggml_tensor* input, const RotationShape& shape);
+
+// What a norm needs beside its tensors; must outlive the graph's computation.
+struct NormShape {
+  NormKind kind = NormKind::kRmsNorm;
+  float epsilon = 0;
+};
+
+// Norm of `input`, [groups * size, tokens], over the `size` numbers of each group, times `scale`,
+// plus `bias` where that is not null. scale: [size, 1], or [size, groups] for a row to each group;
+// bias: [size]. F32, rows contiguous; the result is contiguous. Sums in double.
+ggml_tensor* normalize(ggml_context* context, ggml_tensor* input, ggml_tensor* scale,
+                       ggml_tensor* bias, const NormShape& shape);
+
+// cap * tanh(input / cap), off by 2e-7 of the cap at most. F32, rows contiguous; `cap` must outlive
+// the graph's computation.
+ggml_tensor* soft_cap(ggml_context* context, ggml_tensor* input, const float& cap);
 
 // activation(gate), times `up` where that is not null. ggml's own GELU looks values up in an F16
 // table; this one is exact to F32. F32 tensors of the same shape, rows contiguous.

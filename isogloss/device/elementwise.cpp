@@ -1,5 +1,6 @@
-// Operations between products that ggml does not have in the form we need: rotation by any table,
-// and activations exact to F32. They run inside ggml's graph, on ggml's threads.
+// Operations between products that ggml does not have in the form we need: norms in one pass over
+// memory, rotation by any table, activations and caps exact to F32. They run inside ggml's graph,
+// on ggml's threads.
 #include <algorithm>
 #include <cmath>
 
@@ -65,6 +66,57 @@ void rotation_op(ggml_tensor* result, int thread, int threads, void* user) {
   }
 }
 
+double sum_of(std::span<const float> row) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (size_t i = 0; i < row.size(); ++i) sum += static_cast<double>(row[i]);
+  return sum;
+}
+
+double sum_of_squares(std::span<const float> row, float mean) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (size_t i = 0; i < row.size(); ++i) {
+    const float distance = row[i] - mean;
+    sum += static_cast<double>(distance) * static_cast<double>(distance);
+  }
+  return sum;
+}
+
+// `bias` may be null.
+void norm_row(const NormShape& shape, std::span<const float> in, const float* scale,
+              const float* bias, float* out) {
+  const auto count = static_cast<double>(in.size());
+  const bool centred = shape.kind == NormKind::kLayerNorm;
+  const float mean = centred ? static_cast<float>(sum_of(in) / count) : 0;
+  const double variance = sum_of_squares(in, mean) / count;
+  const auto factor =
+      static_cast<float>(1 / std::sqrt(variance + static_cast<double>(shape.epsilon)));
+#pragma omp simd
+  for (size_t i = 0; i < in.size(); ++i) out[i] = (in[i] - mean) * factor * scale[i];
+  if (!bias) return;
+#pragma omp simd
+  for (size_t i = 0; i < in.size(); ++i) out[i] += bias[i];
+}
+
+void norm_op(ggml_tensor* result, int thread, int threads, void* user) {
+  const auto& shape = *static_cast<const NormShape*>(user);
+  const Rows in(result->src[0]);
+  const Rows scales(result->src[1]);
+  const float* bias = result->src[2] ? Rows(result->src[2])[0] : nullptr;
+  const size_t width = static_cast<size_t>(result->ne[0]);
+  const size_t size = static_cast<size_t>(result->src[1]->ne[0]);
+  const size_t scale_rows = static_cast<size_t>(result->src[1]->ne[1]);
+  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
+  for (size_t token = begin; token < end; ++token) {
+    float* out = static_cast<float*>(result->data) + token * width;
+    for (size_t group = 0; group < width / size; ++group) {
+      norm_row(shape, {in[token] + group * size, size}, scales[group % scale_rows], bias,
+               out + group * size);
+    }
+  }
+}
+
 // x / (1 + e^-2u) is x * (1 + tanh(u)) / 2 without its cancellation (Hendrycks & Gimpel 2016).
 float gelu_tanh(float x) {
   constexpr float kTwoSqrt2OverPi = 1.59576912160573F;
@@ -98,6 +150,24 @@ float silu(float x) {
 
 float relu(float x) {
   return x < 0 ? 0 : x;
+}
+
+// cap * tanh(x / cap).
+float soften(float x, float cap) {
+  return cap * (1 - 2 / (1 + vector_exp(2 / cap * x)));
+}
+
+void soft_cap_op(ggml_tensor* result, int thread, int threads, void* user) {
+  const float cap = *static_cast<const float*>(user);
+  const size_t width = static_cast<size_t>(result->ne[0]);
+  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
+  const Rows in(result->src[0]);
+  for (size_t token = begin; token < end; ++token) {
+    const float* row = in[token];
+    float* out = static_cast<float*>(result->data) + token * width;
+#pragma omp simd
+    for (size_t i = 0; i < width; ++i) out[i] = soften(row[i], cap);
+  }
 }
 
 template <float (*kFunction)(float)>
@@ -140,6 +210,22 @@ ggml_tensor* rotate(ggml_context* context, ggml_tensor* input, const RotationSha
   ISOGLOSS_ASSERT(static_cast<size_t>(input->ne[1]) == shape.places.size());
   return ggml_custom_4d(context, GGML_TYPE_F32, input->ne[0], input->ne[1], 1, 1, &input, 1,
                         rotation_op, GGML_N_TASKS_MAX, const_cast<RotationShape*>(&shape));
+}
+
+ggml_tensor* normalize(ggml_context* context, ggml_tensor* input, ggml_tensor* scale,
+                       ggml_tensor* bias, const NormShape& shape) {
+  ISOGLOSS_ASSERT(input->nb[0] == sizeof(float) && scale->nb[0] == sizeof(float));
+  ISOGLOSS_ASSERT(input->ne[0] % (scale->ne[0] * scale->ne[1]) == 0);
+  ISOGLOSS_ASSERT(!bias || ggml_nelements(bias) == scale->ne[0]);
+  ggml_tensor* inputs[] = {input, scale, bias};
+  return ggml_custom_4d(context, GGML_TYPE_F32, input->ne[0], input->ne[1], 1, 1, inputs,
+                        bias ? 3 : 2, norm_op, GGML_N_TASKS_MAX, const_cast<NormShape*>(&shape));
+}
+
+ggml_tensor* soft_cap(ggml_context* context, ggml_tensor* input, const float& cap) {
+  ISOGLOSS_ASSERT(input->nb[0] == sizeof(float));
+  return ggml_custom_4d(context, GGML_TYPE_F32, input->ne[0], input->ne[1], 1, 1, &input, 1,
+                        soft_cap_op, GGML_N_TASKS_MAX, const_cast<float*>(&cap));
 }
 
 ggml_tensor* activate(ggml_context* context, Activation activation, ggml_tensor* gate,

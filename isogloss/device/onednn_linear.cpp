@@ -1,15 +1,16 @@
 // Products over weights by oneDNN, as an operation inside ggml's graph: each of ggml's threads runs
-// one-thread primitives over its own rows, so that there is one pool of threads. Weights are used
-// as they lie, row-major, without a second copy.
+// one-thread primitives over its own part of the result, so that there is one pool of threads.
+// Weights are used as they lie, row-major, without a second copy.
 #include <omp.h>
 
 #include <dnnl.hpp>
 #include <map>
 #include <mutex>
-#include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/vector_math.h"
 #include "isogloss/device/device_impl.h"
 
 namespace isogloss {
@@ -17,9 +18,12 @@ namespace {
 
 using DataType = dnnl::memory::data_type;
 
-// Rows are taken in blocks of these sizes, so that few primitives serve every number of rows; 256
-// rows of input and output stay in the second-level cache.
-constexpr int64_t kMostRows = 256;
+// A primitive packs its part of the weights anew, which costs as much as ten rows of the product
+// do: rows are taken in blocks of at most kMostRows. Blocks of fewer are multiples of kRowStep, so
+// that few primitives serve every number of rows.
+constexpr size_t kMostRows = 1024;
+constexpr size_t kRowStep = 64;
+constexpr size_t kOutputStep = 64;  // parts of a row begin at whole cache lines
 
 struct Product {
   dnnl::matmul primitive;
@@ -29,6 +33,7 @@ struct Product {
 struct ProductShape {
   DataType type;
   int64_t rows, outputs, inputs;
+  int64_t stride;  // outputs of a whole row of the result
   bool bias;
 
   auto operator<=>(const ProductShape&) const = default;
@@ -46,7 +51,7 @@ Product make_product(const ProductShape& shape) {
   product.source = {{shape.rows, shape.inputs}, shape.type, Tag::ab};
   product.weights = {{shape.inputs, shape.outputs}, shape.type, Tag::ba};  // rows of inputs
   product.bias = {{1, shape.outputs}, DataType::f32, Tag::ab};
-  product.destination = {{shape.rows, shape.outputs}, DataType::f32, Tag::ab};
+  product.destination = {{shape.rows, shape.outputs}, DataType::f32, {shape.stride, 1}};
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const dnnl::matmul::desc descriptor =
@@ -82,18 +87,6 @@ const Product& get_product(const ProductShape& shape) {
   return products.emplace(shape, make_product(shape)).first->second;
 }
 
-bool computes_bf16() {
-  static const bool computes = [] {
-    try {
-      get_product({DataType::bf16, kMostRows, 64, 64, /*bias=*/true});
-      return true;
-    } catch (const dnnl::error&) {
-      return false;
-    }
-  }();
-  return computes;
-}
-
 // Memory of one thread, kept between calls.
 class Scratch {
  public:
@@ -108,55 +101,129 @@ class Scratch {
   std::vector<std::byte> memory_;
 };
 
-void multiply_rows(const ggml_tensor* result, int64_t first, int64_t rows) {
-  thread_local Scratch narrowed, scratchpad;
+struct Range {
+  size_t begin, end;
+  size_t size() const { return end - begin; }
+};
+
+// A part of a result.
+struct Part {
+  Range rows, outputs;
+};
+
+Range cut(size_t count, size_t index, size_t parts, size_t step) {
+  const auto at = [&](size_t i) { return std::min(count, count * i / parts / step * step); };
+  return {at(index), index + 1 == parts ? count : at(index + 1)};
+}
+
+// The part of a result that falls to a thread. Of the ways to cut it into a grid, the one whose
+// parts read the fewest rows and weights.
+Part part_of(size_t rows, size_t outputs, size_t thread, size_t threads) {
+  size_t best = 1;  // parts of the rows
+  size_t least = SIZE_MAX;
+  for (size_t parts = 1; parts <= threads; ++parts) {
+    if (threads % parts != 0) continue;
+    const size_t read = rows / parts + outputs / (threads / parts);
+    if (read < least) best = parts;
+    least = std::min(least, read);
+  }
+  return {cut(rows, thread % best, best, 1),
+          cut(outputs, thread / best, threads / best, kOutputStep)};
+}
+
+// Rows as a product reads them: in BF16, in F32 rounded to BF16, or as they are.
+const void* source_rows(const ggml_tensor* result, ComputeType compute, Range rows) {
+  thread_local Scratch rounded;
+  const ggml_tensor* input = result->src[1];
+  const auto* source =
+      static_cast<const float*>(input->data) + rows.begin * static_cast<size_t>(input->ne[0]);
+  if (compute == ComputeType::kF32) return source;
+  const size_t count = rows.size() * static_cast<size_t>(input->ne[0]);
+  if (result->src[0]->type == GGML_TYPE_BF16) {
+    void* narrow = rounded.get(count * sizeof(ggml_bf16_t));
+    ggml_fp32_to_bf16_row(source, static_cast<ggml_bf16_t*>(narrow), static_cast<int64_t>(count));
+    return narrow;
+  }
+  auto* wide = static_cast<float*>(rounded.get(count * sizeof(float)));
+  for (size_t i = 0; i < count; ++i) wide[i] = round_to_bf16(source[i]);
+  return wide;
+}
+
+void multiply_block(const ggml_tensor* result, ComputeType compute, const Part& part) {
+  thread_local Scratch scratchpad;
   thread_local dnnl::stream stream(cpu_engine());
   const ggml_tensor* matrix = result->src[0];
-  const ggml_tensor* input = result->src[1];
   const ggml_tensor* bias = result->src[2];
-  const bool bf16 = matrix->type == GGML_TYPE_BF16;
   const Product& product = get_product(
-      {bf16 ? DataType::bf16 : DataType::f32, rows, matrix->ne[1], matrix->ne[0], bias != nullptr});
-  void* source = static_cast<char*>(input->data) + static_cast<size_t>(first) * input->nb[1];
-  if (bf16) {
-    const int64_t count = rows * matrix->ne[0];
-    void* narrow = narrowed.get(static_cast<size_t>(count) * sizeof(ggml_bf16_t));
-    ggml_fp32_to_bf16_row(static_cast<const float*>(source), static_cast<ggml_bf16_t*>(narrow),
-                          count);
-    source = narrow;
-  }
-  void* destination = static_cast<char*>(result->data) + static_cast<size_t>(first) * result->nb[1];
+      {matrix->type == GGML_TYPE_BF16 ? DataType::bf16 : DataType::f32,
+       static_cast<int64_t>(part.rows.size()), static_cast<int64_t>(part.outputs.size()),
+       matrix->ne[0], result->ne[0], bias != nullptr});
+  const size_t stride = static_cast<size_t>(result->ne[0]);
   const dnnl::engine& engine = cpu_engine();
+  const auto memory_of = [&](const dnnl::memory::desc& layout, const void* data) {
+    return dnnl::memory(layout, engine, const_cast<void*>(data));
+  };
+  const auto* weights = static_cast<const char*>(matrix->data) + part.outputs.begin * matrix->nb[1];
+  const auto* destination =
+      static_cast<const float*>(result->data) + part.rows.begin * stride + part.outputs.begin;
   std::unordered_map<int, dnnl::memory> arguments = {
-      {DNNL_ARG_SRC, {product.source, engine, source}},
-      {DNNL_ARG_WEIGHTS, {product.weights, engine, matrix->data}},
-      {DNNL_ARG_DST, {product.destination, engine, destination}},
+      {DNNL_ARG_SRC, memory_of(product.source, source_rows(result, compute, part.rows))},
+      {DNNL_ARG_WEIGHTS, memory_of(product.weights, weights)},
+      {DNNL_ARG_DST, memory_of(product.destination, destination)},
       {DNNL_ARG_SCRATCHPAD,
-       {product.scratchpad, engine, scratchpad.get(product.scratchpad.get_size())}}};
-  if (bias) arguments.emplace(DNNL_ARG_BIAS, dnnl::memory(product.bias, engine, bias->data));
+       memory_of(product.scratchpad, scratchpad.get(product.scratchpad.get_size()))}};
+  if (bias) {
+    const auto* numbers = static_cast<const float*>(bias->data) + part.outputs.begin;
+    arguments.emplace(DNNL_ARG_BIAS, memory_of(product.bias, numbers));
+  }
   product.primitive.execute(stream, arguments);
   stream.wait();
 }
 
-void linear_op(ggml_tensor* result, int thread, int threads, void*) {
-  const int64_t rows = result->ne[1];
-  int64_t first = rows * thread / threads;
-  const int64_t last = rows * (thread + 1) / threads;
-  for (int64_t block = kMostRows; block > 0; block /= 2) {
-    for (; last - first >= block; first += block) multiply_rows(result, first, block);
+// Rows beyond the last whole step are computed with those before them, which are then computed
+// twice, to the same numbers.
+void multiply_part(const ggml_tensor* result, ComputeType compute, const Part& part) {
+  if (part.outputs.size() == 0) return;
+  for (size_t first = part.rows.begin; first < part.rows.end;) {
+    const size_t left = part.rows.end - first;
+    size_t count = std::min(left / kRowStep * kRowStep, kMostRows);
+    if (count == 0) count = std::min(part.rows.size(), kRowStep);
+    const size_t begin = std::min(first, part.rows.end - count);
+    multiply_block(result, compute, {{begin, begin + count}, part.outputs});
+    first = begin + count;
   }
+}
+
+template <ComputeType kCompute>
+void linear_op(ggml_tensor* result, int thread, int threads, void*) {
+  multiply_part(result, kCompute,
+                part_of(static_cast<size_t>(result->ne[1]), static_cast<size_t>(result->ne[0]),
+                        static_cast<size_t>(thread), static_cast<size_t>(threads)));
 }
 
 }  // namespace
 
+OneDnn onednn() {
+  static const OneDnn found = [] {
+    try {
+      get_product({DataType::bf16, 64, 64, 64, 64, /*bias=*/true});
+      return OneDnn::kF32AndBf16;
+    } catch (const dnnl::error&) {
+      return OneDnn::kF32;
+    }
+  }();
+  return found;
+}
+
 ggml_tensor* onednn_linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
-                           ggml_tensor* bias) {
-  if (matrix->type == GGML_TYPE_BF16 && !computes_bf16()) return nullptr;
+                           ggml_tensor* bias, ComputeType compute) {
   ISOGLOSS_ASSERT(ggml_is_contiguous(matrix) && ggml_is_contiguous(input));
   ISOGLOSS_ASSERT(input->type == GGML_TYPE_F32 && matrix->ne[0] == input->ne[0]);
   ggml_tensor* inputs[] = {matrix, input, bias};
-  return ggml_custom_4d(context, GGML_TYPE_F32, matrix->ne[1], input->ne[1], 1, 1, inputs,
-                        bias ? 3 : 2, linear_op, GGML_N_TASKS_MAX, nullptr);
+  return ggml_custom_4d(
+      context, GGML_TYPE_F32, matrix->ne[1], input->ne[1], 1, 1, inputs, bias ? 3 : 2,
+      compute == ComputeType::kBf16 ? linear_op<ComputeType::kBf16> : linear_op<ComputeType::kF32>,
+      GGML_N_TASKS_MAX, nullptr);
 }
 
 }  // namespace isogloss

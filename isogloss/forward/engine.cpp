@@ -2,7 +2,7 @@
 #include <ggml-backend.h>
 #include <ggml-cpu.h>
 
-#include <algorithm>
+#include <cstring>
 #include <optional>
 
 #include "isogloss/base/error.h"
@@ -18,11 +18,10 @@ struct AllocatorDeleter {
 // One row of a weight as float.
 void copy_row(const Weight& weight, size_t row, std::span<float> out) {
   if (weight.type == TensorType::kBf16) {
-    const auto* rows = static_cast<const ggml_bf16_t*>(weight.buffer->data());
-    ggml_bf16_to_fp32_row(rows + row * weight.cols, out.data(), static_cast<int64_t>(out.size()));
+    ggml_bf16_to_fp32_row(reinterpret_cast<const ggml_bf16_t*>(weight.row(row)), out.data(),
+                          static_cast<int64_t>(out.size()));
   } else {
-    const auto* rows = static_cast<const float*>(weight.buffer->data());
-    std::copy_n(rows + row * weight.cols, out.size(), out.data());
+    std::memcpy(out.data(), weight.row(row), out.size_bytes());
   }
 }
 
@@ -45,7 +44,8 @@ const HalfRoles& roles_of(const ModelConfig& config, size_t half) {
 // What attention needs beside weights, for one layer and batch. Nodes point into it.
 class AttentionPlan {
  public:
-  AttentionPlan(const ModelConfig& config, size_t layer, const Batch& batch)
+  AttentionPlan(const ModelConfig& config, size_t layer, const Batch& batch,
+                RotationCache& rotations)
       : slopes_(alibi_slopes(config)),
         shape_{batch.starts,
                config.heads,
@@ -57,8 +57,9 @@ class AttentionPlan {
                slopes_} {
     const RopeConfig* rope = config.layer_rope(layer);
     if (!rope) return;
-    angles_ = make_rotation(*rope, batch);
-    rotation_ = {angles_.table, angles_.places, config.head_dim, rope->dims, rope->pairs};
+    const RotationTable& table = rotations.get(*rope, batch);
+    places_ = rotation_rows(table, batch);
+    rotation_ = {table.numbers, places_, config.head_dim, rope->dims, rope->pairs};
   }
   AttentionPlan(const AttentionPlan&) = delete;
   AttentionPlan& operator=(const AttentionPlan&) = delete;
@@ -69,7 +70,7 @@ class AttentionPlan {
  private:
   std::vector<float> slopes_;
   AttentionShape shape_;
-  Rotation angles_;
+  std::vector<int32_t> places_;
   RotationShape rotation_;
 };
 
@@ -89,6 +90,7 @@ struct Engine::Impl {
 
   Device::Impl& device;
   WeightCache cache;
+  RotationCache rotations;
   std::unique_ptr<ggml_gallocr, AllocatorDeleter> allocator;
 };
 
@@ -116,12 +118,13 @@ void Engine::Impl::add_positions(const Variant& variant, const Batch& batch, Hid
   }
   if (config.positions != Positions::kLearned) return;
   const Weight table = cache.get(variant, Role::kPositionEmbedding);
-  const auto* rows = static_cast<const float*>(table.buffer->data());
+  std::vector<float> position(table.cols);
   for (size_t i = 0; i < places.size(); ++i) {
     const size_t place = static_cast<size_t>(places[i]) + config.position_offset;
     ISOGLOSS_ASSERT(place < table.rows);
+    copy_row(table, place, position);
     const auto row = hidden.row(i);
-    for (size_t d = 0; d < row.size(); ++d) row[d] += rows[place * table.cols + d];
+    for (size_t d = 0; d < row.size(); ++d) row[d] += position[d];
   }
 }
 
@@ -139,7 +142,7 @@ HiddenStates Engine::embed(const Variant& variant, const Batch& batch) {
     ggml_tensor* input =
         graph.external(hidden.data(), TensorType::kF32, hidden.width(), batch.size());
     ggml_tensor* matrix = graph.weight(Role::kEmbeddingProjection);
-    impl_->compute(graph, linear(graph.context(), matrix, input, nullptr), projected.data());
+    impl_->compute(graph, graph.multiply(matrix, input, nullptr), projected.data());
     hidden = std::move(projected);
   }
   if (config.roles.contains(Role::kEmbeddingNorm)) {
@@ -167,7 +170,7 @@ void Engine::run_half(const Variant& variant, size_t half, const Batch& batch,
   ISOGLOSS_ASSERT(!config.parallel_blocks || hidden.block_input() != nullptr);
 
   std::optional<AttentionPlan> plan;  // outlives the graph
-  if (half % 2 == 0) plan.emplace(config, layer, batch);
+  if (half % 2 == 0) plan.emplace(config, layer, batch, impl_->rotations);
   Graph graph(variant, impl_->cache);
   const auto stream_of = [&](float* rows) {
     return graph.external(rows, TensorType::kF32, config.width, batch.size());
@@ -189,24 +192,38 @@ void Engine::run_half(const Variant& variant, size_t half, const Batch& batch,
   if (half % 2 == 1) hidden.drop_block_input();
 }
 
-void Engine::run_head(const Variant& variant, HiddenStates& hidden, std::span<float> logits) {
+HiddenStates Engine::head_input(const Variant& variant, HiddenStates& hidden) {
   const ModelConfig& config = variant.model->config();
-  ISOGLOSS_ASSERT(logits.size() == hidden.tokens() * config.vocab_size);
-  if (hidden.tokens() == 0) return;
+  HiddenStates result(hidden.tokens(), config.embedding_width);
+  if (hidden.tokens() == 0) return result;
   Graph graph(variant, impl_->cache);
   ggml_tensor* input =
       graph.external(hidden.data(), TensorType::kF32, config.width, hidden.tokens());
-  input = graph.norm_by(Role::kOutputNorm, Role::kOutputNormBias, input);
+  ggml_tensor* normed = graph.norm_by(Role::kOutputNorm, Role::kOutputNormBias, input);
   if (ggml_tensor* projection = graph.find_weight(Role::kHeadProjection)) {
-    input = linear(graph.context(), projection, input, nullptr);
+    normed = graph.multiply(projection, normed, nullptr);
   }
-  input = graph.scale(input, config.logit_scale);  // of fewer numbers than the logits are
+  normed = graph.scale(normed, config.logit_scale);  // of fewer numbers than the logits are
+  if (normed == input) return hidden;
+  impl_->compute(graph, normed, result.data());
+  return result;
+}
+
+void Engine::run_head(const Variant& variant, HiddenStates& input, VocabularySlice slice,
+                      std::span<float> logits) {
+  const ModelConfig& config = variant.model->config();
+  ISOGLOSS_ASSERT(input.width() == config.embedding_width);
+  ISOGLOSS_ASSERT(slice.first + slice.count <= config.vocab_size);
+  ISOGLOSS_ASSERT(logits.size() == input.tokens() * slice.count);
+  if (logits.empty()) return;
+  Graph graph(variant, impl_->cache);
+  ggml_tensor* rows = graph.external(input.data(), TensorType::kF32, input.width(), input.tokens());
   ggml_tensor* head = graph.weight(config.tied_head ? Role::kTokenEmbedding : Role::kHead);
-  ggml_tensor* result = linear(graph.context(), head, input, nullptr);
-  if (const float cap = config.logit_softcap; cap != 0) {
-    result = ggml_tanh(graph.context(), ggml_scale(graph.context(), result, 1 / cap));
-    result = ggml_scale(graph.context(), result, cap);
-  }
+  ggml_tensor* part =
+      ggml_view_2d(graph.context(), head, head->ne[0], static_cast<int64_t>(slice.count),
+                   head->nb[1], slice.first * head->nb[1]);
+  ggml_tensor* result = graph.multiply(part, rows, nullptr);
+  if (config.logit_softcap != 0) result = soft_cap(graph.context(), result, config.logit_softcap);
   impl_->compute(graph, result, logits.data());
 }
 
@@ -216,6 +233,12 @@ HiddenStates run_blocks(Engine& engine, const Variant& variant, const Batch& bat
     engine.run_half(variant, half, batch, hidden);
   }
   return hidden;
+}
+
+void run_head(Engine& engine, const Variant& variant, HiddenStates& hidden,
+              std::span<float> logits) {
+  HiddenStates input = engine.head_input(variant, hidden);
+  engine.run_head(variant, input, {0, variant.model->config().vocab_size}, logits);
 }
 
 }  // namespace isogloss

@@ -64,6 +64,11 @@ struct Variant {
   const Assignment* assignment = nullptr;
 };
 
+// Tokens first .. first + count.
+struct VocabularySlice {
+  size_t first = 0, count = 0;
+};
+
 struct EngineOptions {
   ComputeType compute = ComputeType::kF32;
   uint64_t weight_memory = 0;  // bytes of decoded weights to keep for reuse; 0: what is in use only
@@ -87,9 +92,13 @@ class Engine {
   static size_t halves(const Model& model) { return 2 * model.config().layers; }
   void run_half(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden);
 
-  // Final norm and head: for each row of `hidden`, vocab_size logits, into `logits` (row-major,
-  // 32-byte aligned, hidden.tokens() * vocab_size places).
-  void run_head(const Variant& variant, HiddenStates& hidden, std::span<float> logits);
+  // What the head multiplies: each row of `hidden` normed, projected and scaled as the family does.
+  HiddenStates head_input(const Variant& variant, HiddenStates& hidden);
+
+  // For each row of head_input(), the logits of a slice of the vocabulary, into `logits`
+  // (row-major, 32-byte aligned, input.tokens() * slice.count places).
+  void run_head(const Variant& variant, HiddenStates& input, VocabularySlice slice,
+                std::span<float> logits);
 
  private:
   struct Impl;
@@ -98,5 +107,9 @@ class Engine {
 
 // embed and every half.
 HiddenStates run_blocks(Engine& engine, const Variant& variant, const Batch& batch);
+
+// head_input and run_head of the whole vocabulary: hidden.tokens() * vocab_size logits.
+void run_head(Engine& engine, const Variant& variant, HiddenStates& hidden,
+              std::span<float> logits);
 
 }  // namespace isogloss

@@ -17,7 +17,10 @@ ggml_context* new_context() {
 }  // namespace
 
 Graph::Graph(const Variant& variant, WeightCache& cache)
-    : variant_(variant), cache_(cache), context_(new_context()) {}
+    : variant_(variant),
+      cache_(cache),
+      norm_{config().norm, config().norm_epsilon},
+      context_(new_context()) {}
 
 ggml_tensor* Graph::external(void* data, TensorType type, size_t cols, size_t rows) {
   ggml_tensor* tensor = ggml_new_tensor_2d(context(), static_cast<ggml_type>(type),
@@ -30,7 +33,7 @@ ggml_tensor* Graph::find_weight(Role role, size_t layer) {
   if (!cache_.has(variant_, role, layer)) return nullptr;
   const Weight weight = cache_.get(variant_, role, layer);
   used_.push_back(weight.buffer);
-  return external(weight.buffer->data(), weight.type, weight.cols, weight.rows);
+  return external(const_cast<std::byte*>(weight.data), weight.type, weight.cols, weight.rows);
 }
 
 ggml_tensor* Graph::weight(Role role, size_t layer) {
@@ -39,23 +42,19 @@ ggml_tensor* Graph::weight(Role role, size_t layer) {
   return tensor;
 }
 
-ggml_tensor* Graph::norm(ggml_tensor* input, ggml_tensor* scale, ggml_tensor* bias) {
-  const float epsilon = config().norm_epsilon;
-  ggml_tensor* normed = config().norm == NormKind::kLayerNorm
-                            ? ggml_norm(context(), input, epsilon)
-                            : ggml_rms_norm(context(), input, epsilon);
-  normed = ggml_mul(context(), normed, scale);
-  return bias ? ggml_add(context(), normed, bias) : normed;
-}
-
 ggml_tensor* Graph::norm_by(Role scale, Role bias, ggml_tensor* input, size_t layer) {
   ggml_tensor* weights = find_weight(scale, layer);
   if (!weights) return input;
-  return norm(input, weights, bias == scale ? nullptr : find_weight(bias, layer));
+  return normalize(context(), input, weights, bias == scale ? nullptr : find_weight(bias, layer),
+                   norm_);
+}
+
+ggml_tensor* Graph::multiply(ggml_tensor* matrix, ggml_tensor* input, ggml_tensor* bias) {
+  return linear(context(), matrix, input, bias, cache_.compute());
 }
 
 ggml_tensor* Graph::linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer) {
-  return linear(context(), weight(matrix, layer), input, find_weight(bias, layer));
+  return multiply(weight(matrix, layer), input, find_weight(bias, layer));
 }
 
 ggml_tensor* Graph::scale(ggml_tensor* input, float factor) {

@@ -32,11 +32,12 @@ class Graph {
   ggml_tensor* find_weight(Role role, size_t layer = kNoLayer);
   ggml_tensor* weight(Role role, size_t layer = kNoLayer);  // asserts that it is there
 
-  // The model's norm over the innermost dimension; `bias` may be null.
-  ggml_tensor* norm(ggml_tensor* input, ggml_tensor* scale, ggml_tensor* bias);
-  // By the weights of two roles; `input` itself when the model has none of the first. A role that
-  // is no bias, twice, stands for a norm without one.
+  // The model's norm by the weights of two roles, over as many numbers as a row of the first has;
+  // `input` itself when the model has none of it. A role that is no bias, twice, stands for a norm
+  // without one.
   ggml_tensor* norm_by(Role scale, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
+  // matrix * input + bias; `bias` may be null.
+  ggml_tensor* multiply(ggml_tensor* matrix, ggml_tensor* input, ggml_tensor* bias);
   // A product over the weight of one role, with the bias of the other where there is one.
   ggml_tensor* linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
   ggml_tensor* scale(ggml_tensor* input, float factor);  // `input` itself by 1
@@ -47,16 +48,38 @@ class Graph {
  private:
   const Variant& variant_;
   WeightCache& cache_;
+  NormShape norm_;
   std::unique_ptr<ggml_context, ContextDeleter> context_;
   std::vector<std::shared_ptr<const AlignedBuffer>> used_;
 };
 
-// Cosines and sines by place, and each token's row among them.
-struct Rotation {
-  std::vector<float> table;  // [row][dims]: cosine and sine of each pair in turn
-  std::vector<int32_t> places;
+// Places that a table of rotations has rows for.
+struct RotationLengths {
+  size_t most = 0;       // of sequences that fit the rotation's first context
+  size_t most_long = 0;  // of longer ones, which have frequencies of their own (LongRoPE)
+
+  auto operator<=>(const RotationLengths&) const = default;
 };
-Rotation make_rotation(const RopeConfig& rope, const Batch& batch);
+
+// Cosines and sines by place: rows for `most` places, then for `most_long`.
+struct RotationTable {
+  RopeConfig rope;
+  RotationLengths lengths;
+  std::vector<float> numbers;  // [row][dims]: cosine and sine of each pair in turn
+};
+
+// Tables made so far, by rotation and lengths: they are the same for most layers and all variants.
+class RotationCache {
+ public:
+  // One that has every place of the batch. Valid until the next get().
+  const RotationTable& get(const RopeConfig& rope, const Batch& batch);
+
+ private:
+  std::vector<RotationTable> tables_;
+};
+
+// Each token's row of the table.
+std::vector<int32_t> rotation_rows(const RotationTable& table, const Batch& batch);
 
 // The place of each token in its own sequence.
 std::vector<int32_t> sequence_places(const Batch& batch);

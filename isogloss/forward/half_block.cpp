@@ -31,14 +31,7 @@ QueryKeyValue project(Graph& graph, ggml_tensor* input, size_t layer) {
 // Norm over each head, then rotation by place. [heads * head_dim, tokens] in and out.
 ggml_tensor* norm_and_rotate(Graph& graph, ggml_tensor* input, Role head_norm,
                              const RotationShape* rotation, size_t layer) {
-  if (ggml_tensor* weights = graph.find_weight(head_norm, layer)) {
-    const auto dim = static_cast<int64_t>(graph.config().head_dim);
-    const int64_t heads = input->ne[0] / dim;
-    ggml_tensor* by_head = ggml_view_3d(graph.context(), input, dim, heads, input->ne[1],
-                                        static_cast<size_t>(dim) * sizeof(float), input->nb[1], 0);
-    ggml_tensor* normed = graph.norm(by_head, weights, nullptr);
-    input = ggml_reshape_2d(graph.context(), normed, dim * heads, input->ne[1]);
-  }
+  input = graph.norm_by(head_norm, head_norm, input, layer);
   return rotation ? rotate(graph.context(), input, *rotation) : input;
 }
 
@@ -58,8 +51,7 @@ ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* input, size_t layer) {
   ggml_tensor* gate = nullptr;
   ggml_tensor* up = nullptr;
   if (config.roles.contains(Role::kFfnGateUp)) {
-    ggml_tensor* both =
-        linear(graph.context(), graph.weight(Role::kFfnGateUp, layer), input, nullptr);
+    ggml_tensor* both = graph.multiply(graph.weight(Role::kFfnGateUp, layer), input, nullptr);
     gate = columns(graph, both, 0, config.ffn_width);
     up = columns(graph, both, config.ffn_width, config.ffn_width);
   } else {

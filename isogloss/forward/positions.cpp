@@ -9,17 +9,44 @@
 namespace isogloss {
 namespace {
 
+bool is_long(const RopeConfig& rope, size_t length) {
+  return rope.scaling == RopeScaling::kLongRope && length > rope.original_length;
+}
+
+size_t sequence_length(const Batch& batch, size_t sequence) {
+  return batch.starts[sequence + 1] - batch.starts[sequence];
+}
+
+// Rounded up to powers of two, so that few tables serve all batches.
+RotationLengths lengths_of(const RopeConfig& rope, const Batch& batch) {
+  RotationLengths lengths;
+  for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
+    const size_t length = sequence_length(batch, s);
+    size_t& most = is_long(rope, length) ? lengths.most_long : lengths.most;
+    most = std::max(most, std::bit_ceil(length));
+  }
+  return lengths;
+}
+
 void append_angles(const RopeConfig& rope, size_t length, size_t places,
-                   std::vector<float>& table) {
+                   std::vector<float>& numbers) {
   const auto frequencies = rotary_frequencies(rope, length);
   const auto scale = static_cast<double>(rope.attention_factor);
   for (size_t place = 0; place < places; ++place) {
     for (const double frequency : frequencies) {
       const double angle = static_cast<double>(place) * frequency;
-      table.push_back(static_cast<float>(scale * std::cos(angle)));
-      table.push_back(static_cast<float>(scale * std::sin(angle)));
+      numbers.push_back(static_cast<float>(scale * std::cos(angle)));
+      numbers.push_back(static_cast<float>(scale * std::sin(angle)));
     }
   }
+}
+
+RotationTable make_table(const RopeConfig& rope, const RotationLengths& lengths) {
+  RotationTable table{rope, lengths, {}};
+  table.numbers.reserve((lengths.most + lengths.most_long) * rope.dims);
+  append_angles(rope, /*length=*/0, lengths.most, table.numbers);
+  append_angles(rope, lengths.most_long, lengths.most_long, table.numbers);
+  return table;
 }
 
 }  // namespace
@@ -33,29 +60,26 @@ std::vector<int32_t> sequence_places(const Batch& batch) {
   return places;
 }
 
-// Sequences longer than the first context have rows of their own, after those of the others.
-Rotation make_rotation(const RopeConfig& rope, const Batch& batch) {
-  const bool two_lists = rope.scaling == RopeScaling::kLongRope;
-  const auto is_long = [&](size_t length) { return two_lists && length > rope.original_length; };
-  size_t most_short = 0;
-  size_t most_long = 0;
+const RotationTable& RotationCache::get(const RopeConfig& rope, const Batch& batch) {
+  constexpr size_t kMostTables = 8;
+  const RotationLengths lengths = lengths_of(rope, batch);
+  const auto found = std::ranges::find_if(tables_, [&](const RotationTable& table) {
+    return table.lengths == lengths && table.rope == rope;
+  });
+  if (found != tables_.end()) return *found;
+  if (tables_.size() == kMostTables) tables_.erase(tables_.begin());
+  return tables_.emplace_back(make_table(rope, lengths));
+}
+
+std::vector<int32_t> rotation_rows(const RotationTable& table, const Batch& batch) {
+  std::vector<int32_t> rows = sequence_places(batch);
   for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
-    const size_t length = batch.starts[s + 1] - batch.starts[s];
-    size_t& most = is_long(length) ? most_long : most_short;
-    most = std::max(most, length);
-  }
-  Rotation rotation;
-  rotation.table.reserve((most_short + most_long) * rope.dims);
-  append_angles(rope, most_short, most_short, rotation.table);
-  append_angles(rope, most_long, most_long, rotation.table);
-  rotation.places = sequence_places(batch);
-  for (size_t s = 0; s + 1 < batch.starts.size(); ++s) {
-    if (!is_long(batch.starts[s + 1] - batch.starts[s])) continue;
+    if (!is_long(table.rope, sequence_length(batch, s))) continue;
     for (size_t token = batch.starts[s]; token < batch.starts[s + 1]; ++token) {
-      rotation.places[token] += static_cast<int32_t>(most_short);
+      rows[token] += static_cast<int32_t>(table.lengths.most);
     }
   }
-  return rotation;
+  return rows;
 }
 
 std::vector<float> alibi_slopes(const ModelConfig& config) {

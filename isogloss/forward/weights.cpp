@@ -6,6 +6,8 @@
 #include <new>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/vector_math.h"
+#include "isogloss/device/device_impl.h"
 #include "isogloss/forward/weights_impl.h"
 
 namespace isogloss {
@@ -33,6 +35,27 @@ void round_trip_in_parallel(const Scheme& scheme, std::span<float> values, size_
     }
   }
   if (error) std::rethrow_exception(error);
+}
+
+size_t bytes_held(const Weight& weight) {
+  return weight.buffer ? weight.buffer->size() : 0;
+}
+
+std::shared_ptr<AlignedBuffer> narrowed(std::span<const float> numbers) {
+  auto narrow = std::make_shared<AlignedBuffer>(numbers.size() * sizeof(ggml_bf16_t));
+  auto* out = static_cast<ggml_bf16_t*>(narrow->data());
+  constexpr size_t kAtOnce = 1 << 14;
+#pragma omp parallel for schedule(static)
+  for (size_t first = 0; first < numbers.size(); first += kAtOnce) {
+    const size_t count = std::min(kAtOnce, numbers.size() - first);
+    ggml_fp32_to_bf16_row_ref(&numbers[first], out + first, static_cast<int64_t>(count));
+  }
+  return narrow;
+}
+
+void round_all_to_bf16(std::span<float> numbers) {
+#pragma omp parallel for simd schedule(static)
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = round_to_bf16(numbers[i]);
 }
 
 }  // namespace
@@ -63,7 +86,7 @@ Weight WeightCache::get(const Variant& variant, Role role, size_t layer) {
   Weight weight = make(variant.model->tensors()[*index], scheme);
   by_use_.push_front(key);
   entries_.emplace(key, Entry{weight, by_use_.begin()});
-  held_bytes_ += weight.buffer->size();
+  held_bytes_ += bytes_held(weight);
   drop_beyond_memory();
   return weight;
 }
@@ -71,7 +94,7 @@ Weight WeightCache::get(const Variant& variant, Role role, size_t layer) {
 void WeightCache::drop_beyond_memory() {
   while (held_bytes_ > memory_ && by_use_.size() > 1) {
     const auto oldest = entries_.find(by_use_.back());
-    held_bytes_ -= oldest->second.weight.buffer->size();
+    held_bytes_ -= bytes_held(oldest->second.weight);
     entries_.erase(oldest);
     by_use_.pop_back();
   }
@@ -80,18 +103,25 @@ void WeightCache::drop_beyond_memory() {
 Weight WeightCache::make(const TensorView& tensor, const Scheme& scheme) const {
   const TensorKind kind = get_role_info(tensor.role).kind;
   const bool multiplies = kind == TensorKind::kMatrix || tensor.role == Role::kTokenEmbedding;
-  const bool in_bf16 = multiplies && compute_ == ComputeType::kBf16;
-  Weight weight{nullptr, in_bf16 ? TensorType::kBf16 : TensorType::kF32, tensor.rows, tensor.cols};
+  const bool rounds = multiplies && compute_ == ComputeType::kBf16;
+  Weight weight{nullptr, nullptr, multiplies ? product_type(compute_) : TensorType::kF32,
+                tensor.rows, tensor.cols};
+  const bool as_stored = lies_as(tensor, weight.type) && scheme.kind == SchemeKind::kNone;
+  if (as_stored && (!rounds || weight.type == TensorType::kBf16)) {
+    check_finite(tensor);
+    weight.data = tensor.bytes.data();
+    return weight;
+  }
   auto values = std::make_shared<AlignedBuffer>(tensor.count() * sizeof(float));
   const std::span<float> numbers(static_cast<float*>(values->data()), tensor.count());
   decode(tensor, numbers);
   round_trip_in_parallel(scheme, numbers, tensor.rows, tensor.cols);
-  if (in_bf16) {
-    auto narrow = std::make_shared<AlignedBuffer>(tensor.count() * sizeof(ggml_bf16_t));
-    ggml_fp32_to_bf16_row_ref(numbers.data(), static_cast<ggml_bf16_t*>(narrow->data()),
-                              static_cast<int64_t>(numbers.size()));
-    values = std::move(narrow);
+  if (weight.type == TensorType::kBf16) {
+    values = narrowed(numbers);
+  } else if (rounds) {
+    round_all_to_bf16(numbers);
   }
+  weight.data = static_cast<const std::byte*>(values->data());
   weight.buffer = std::move(values);
   return weight;
 }

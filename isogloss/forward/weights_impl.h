@@ -29,11 +29,17 @@ class AlignedBuffer {
   size_t size_;
 };
 
-// A tensor ready to compute with: row-major [rows][cols], F32 or BF16.
+// A tensor ready to compute with: row-major [rows][cols], F32 or BF16. What lies in the model's
+// file in that form is used from there, and `buffer` is null.
 struct Weight {
   std::shared_ptr<const AlignedBuffer> buffer;
+  const std::byte* data = nullptr;
   TensorType type = TensorType::kF32;
   size_t rows = 0, cols = 0;
+
+  const std::byte* row(size_t index) const {
+    return data + index * cols * (type == TensorType::kF32 ? sizeof(float) : sizeof(uint16_t));
+  }
 };
 
 // Decoded weights by (model, tensor, scheme), least recently used dropped first. A Weight that is
@@ -45,6 +51,8 @@ class WeightCache {
   // The tensor of `role` at `layer`, which must be there.
   Weight get(const Variant& variant, Role role, size_t layer = kNoLayer);
   bool has(const Variant& variant, Role role, size_t layer = kNoLayer) const;
+
+  ComputeType compute() const { return compute_; }
 
  private:
   using Key = std::tuple<const Model*, size_t, std::string>;

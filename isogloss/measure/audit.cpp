@@ -164,8 +164,10 @@ AuditResult audit(Engine& engine, const Variant& reference, const std::vector<Au
   result.parallel = corpus.parallel;
   result.seed = options.seed;
   result.draws = options.draws;
-  result.noise_floor = measure_noise_floor(engine, reference, corpus, options);
-  const auto scores = score_corpus(engine, reference, runs, corpus, options, progress);
+  Meter meter(audit_work(corpus, *reference.model, runs.size(), options), progress);
+  result.noise_floor = measure_noise_floor(engine, reference, corpus, options, meter);
+  const auto scores = score_corpus(engine, reference, runs, corpus, options, meter);
+  result.multiply_adds = meter.done();
   for (size_t r = 0; r < runs.size(); ++r) {
     RunResult run = summarize_run(corpus, scores[r], options, reference.model->config().vocab_size);
     apply_noise_floor(run, result.noise_floor);

@@ -1,4 +1,5 @@
-// Two rows of logits to a token score: vectorised over the vocabulary, sums in double.
+// Rows of logits to token scores, a slice of the vocabulary at a time, so that no row is ever there
+// as a whole. Vectorised over the slice, sums in double.
 #include <algorithm>
 #include <cmath>
 
@@ -22,44 +23,83 @@ size_t place_of(std::span<const float> values, float value) {
   return found == values.end() ? 0 : static_cast<size_t>(found - values.begin());
 }
 
-}  // namespace
+// What sums of exponentials less `from` are multiplied by to be less `to`.
+double rescaling(float from, float to) {
+  return from == to ? 1 : std::exp(static_cast<double>(from) - static_cast<double>(to));
+}
 
-LogitRow summarize_logits(std::span<const float> logits) {
-  const float most = maximum(logits);
+// Replaces each logit by e^(logit - most); their sum. Not inlined, so that equal rows give equal
+// sums.
+[[gnu::noinline]] double exponentiate(std::span<float> logits, float most) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (size_t i = 0; i < logits.size(); ++i) {
-    sum += static_cast<double>(vector_exp(logits[i] - most));
+    logits[i] = vector_exp(logits[i] - most);
+    sum += static_cast<double>(logits[i]);
   }
-  return {logits, most, place_of(logits, most), static_cast<double>(most) + std::log(sum)};
+  return sum;
 }
 
-// With p and q the two distributions and a, b their logits:
-//   KL(p || q) = sum p (log p - log q) = sum p (a - b) - log_sum(a) + log_sum(b).
-TokenScore compare_logits(const LogitRow& reference, std::span<const float> logits,
-                          int32_t target) {
-  const std::span<const float> base = reference.logits;
-  const float base_most = reference.most;
-  const float most = maximum(logits);
+[[gnu::noinline]] double dot_product(std::span<const float> a, std::span<const float> b) {
   double sum = 0;
-  double base_sum = 0;
-  double difference = 0;
-#pragma omp simd reduction(+ : sum, base_sum, difference)
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const double p = static_cast<double>(vector_exp(base[i] - base_most));
-    sum += static_cast<double>(vector_exp(logits[i] - most));
-    base_sum += p;
-    difference += p * static_cast<double>(base[i] - logits[i]);
+#pragma omp simd reduction(+ : sum)
+  for (size_t i = 0; i < a.size(); ++i) {
+    sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
   }
-  const double log_sum = static_cast<double>(most) + std::log(sum);
-  const double kl = difference / base_sum - reference.log_sum + log_sum;
-  const auto place = static_cast<size_t>(target);
-  ISOGLOSS_ASSERT(target >= 0 && place < logits.size());
-  return {reference.log_sum - static_cast<double>(base[place]),
-          log_sum - static_cast<double>(logits[place]),
+  return sum;
+}
+
+// The largest logit so far and its place, and the sum of exponentials less it.
+void find_most(LogitSums& sums, std::span<const float> logits, size_t first) {
+  const float most = maximum(logits);
+  const bool is_first = first == 0;
+  if (!is_first && !(most > sums.most)) return;
+  sums.argmax = first + place_of(logits, most);
+  sums.sum = is_first ? 0 : sums.sum * rescaling(sums.most, most);
+  sums.most = most;
+}
+
+void find_target(LogitSums& sums, std::span<const float> logits, size_t first, size_t target) {
+  if (target >= first && target - first < logits.size()) sums.target = logits[target - first];
+}
+
+double log_sum(const LogitSums& sums) {
+  return static_cast<double>(sums.most) + std::log(sums.sum);
+}
+
+}  // namespace
+
+void add_reference_logits(ReferenceSums& reference, std::span<const float> logits, size_t first,
+                          size_t target, std::span<float> weights) {
+  ISOGLOSS_ASSERT(weights.size() == logits.size() && !logits.empty());
+  find_target(reference, logits, first, target);
+  const float most_before = reference.most;
+  find_most(reference, logits, first);
+  reference.rescale = first == 0 ? 0 : rescaling(most_before, reference.most);
+  std::ranges::copy(logits, weights.begin());
+  reference.sum += exponentiate(weights, reference.most);
+  reference.cross = reference.cross * reference.rescale + dot_product(weights, logits);
+}
+
+void add_logits(LogitSums& sums, const ReferenceSums& reference, std::span<const float> weights,
+                std::span<float> logits, size_t first, size_t target) {
+  ISOGLOSS_ASSERT(weights.size() == logits.size() && !logits.empty());
+  find_target(sums, logits, first, target);
+  sums.cross = sums.cross * reference.rescale + dot_product(weights, logits);
+  find_most(sums, logits, first);
+  sums.sum += exponentiate(logits, sums.most);
+}
+
+TokenScore compare(const ReferenceSums& reference, const LogitSums& sums) {
+  const double reference_log_sum = log_sum(reference);
+  const double run_log_sum = log_sum(sums);
+  const double kl =
+      (reference.cross - sums.cross) / reference.sum - reference_log_sum + run_log_sum;
+  return {reference_log_sum - static_cast<double>(reference.target),
+          run_log_sum - static_cast<double>(sums.target),
           // Rounding can leave a KL of nothing a little below 0; what is not finite passes through.
           static_cast<float>(kl < 0 && std::isfinite(kl) ? 0 : kl),
-          place_of(logits, most) != reference.argmax};
+          reference.argmax != sums.argmax};
 }
 
 }  // namespace isogloss

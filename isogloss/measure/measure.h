@@ -114,6 +114,7 @@ struct AuditResult {
   bool parallel = true;
   uint64_t seed = 0;
   size_t draws = 0;
+  double multiply_adds = 0;  // of products over weights, in all passes
   std::vector<RunResult> runs;
 };
 
@@ -128,8 +129,10 @@ struct AuditOptions {
   size_t draws = 10000;
   uint64_t seed = 1;
   size_t batch_tokens = 2048;           // packed together
-  uint64_t hidden_memory = 1ULL << 31;  // bytes of hidden states kept at once
-  uint64_t logit_memory = 1ULL << 27;   // bytes of logits at once, reference and runs together
+  uint64_t hidden_memory = 1ULL << 28;  // bytes of hidden states kept at once
+  size_t runs_at_once = 16;             // scored together, against logits computed once
+  size_t head_rows = 1024;              // positions whose logits are computed together
+  size_t logits_at_once = 1 << 21;      // of each model; a cache holds them
 };
 
 // Measures each run against `reference` on every sequence of the corpus. Each run's model must be

@@ -1,6 +1,7 @@
 // The steps of an audit: hidden states to token scores, token scores to numbers with intervals.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,17 +19,31 @@ struct TokenScore {
   bool flipped = false;
 };
 
-// A row of logits with what every comparison needs of it.
-struct LogitRow {
-  std::span<const float> logits;
-  float most = 0;
-  size_t argmax = 0;
-  double log_sum = 0;  // of exponentials, so that log p = logit - log_sum
+// Sums over a row of logits. With p and q the distributions of the reference and of a run, a and b
+// their logits, and w = e^(a - most a):
+//   KL(p || q) = sum p (log p - log q) = (sum w a - sum w b) / sum w - log sum e^a + log sum e^b.
+struct LogitSums {
+  float most = 0;     // the largest logit
+  float target = 0;   // the logit of the token that follows
+  size_t argmax = 0;  // the first place of the largest
+  double sum = 0;     // of e^(logit - most)
+  double cross = 0;   // of w times logit
 };
-LogitRow summarize_logits(std::span<const float> logits);
 
-// Compares one position; `target` is the token that follows. NaN in, NaN out.
-TokenScore compare_logits(const LogitRow& reference, std::span<const float> logits, int32_t target);
+struct ReferenceSums : LogitSums {
+  double rescale = 0;  // what the last slice multiplied the sums of w over earlier ones by
+};
+
+// Each adds the logits of tokens first .. first + logits.size() to the sums of one row; slices come
+// in order from 0. The reference's come first, and leave w in `weights`; those of a run are
+// overwritten. NaN in, NaN out.
+void add_reference_logits(ReferenceSums& reference, std::span<const float> logits, size_t first,
+                          size_t target, std::span<float> weights);
+void add_logits(LogitSums& sums, const ReferenceSums& reference, std::span<const float> weights,
+                std::span<float> logits, size_t first, size_t target);
+
+// What the whole rows say.
+TokenScore compare(const ReferenceSums& reference, const LogitSums& sums);
 
 // Scores of one language for one run.
 struct LanguageScores {
@@ -36,15 +51,36 @@ struct LanguageScores {
 };
 using CorpusScores = std::vector<LanguageScores>;  // by language
 
+// Counts the multiply-adds of products over weights, so that the time left is judged by work.
+class Meter {
+ public:
+  Meter(double total, Progress progress) : total_(total), progress_(std::move(progress)) {}
+  void add(std::string_view stage, double work) {
+    done_ += work;
+    if (progress_) progress_(stage, std::min(1.0, done_ / total_));
+  }
+  double done() const { return done_; }
+
+ private:
+  double total_;
+  double done_ = 0;
+  Progress progress_;
+};
+
+// What an audit of so many runs takes.
+double audit_work(const TokenizedCorpus& corpus, const Model& model, size_t runs,
+                  const AuditOptions& options);
+
 // Scores every run against the reference. Result: [run][language].
 std::vector<CorpusScores> score_corpus(Engine& engine, const Variant& reference,
                                        const std::vector<AuditRun>& runs,
                                        const TokenizedCorpus& corpus, const AuditOptions& options,
-                                       const Progress& progress);
+                                       Meter& meter);
 
 // The reference scored against itself in two packings, on a sample of the corpus.
 NoiseFloor measure_noise_floor(Engine& engine, const Variant& reference,
-                               const TokenizedCorpus& corpus, const AuditOptions& options);
+                               const TokenizedCorpus& corpus, const AuditOptions& options,
+                               Meter& meter);
 
 // What a unit contributes to each sum over units.
 enum Column : size_t { kUnits, kTokens, kBytes, kNllReference, kNll, kKl, kFlips, kColumns };

@@ -63,6 +63,8 @@ struct RopeConfig {
   float attention_factor = 1;       // kYarn, kLongRope: what cosine and sine are multiplied by
   std::vector<float> factors;       // kFactors; kLongRope: of sequences up to original_length
   std::vector<float> long_factors;  // kLongRope: of longer ones
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 // Radians a position, for each of the dims / 2 pairs, in a sequence of `length` tokens.
@@ -141,6 +143,13 @@ struct TensorView {
 // The numbers of a tensor as float, row-major [rows][cols] whatever way they are stored; `out` has
 // tensor.count() places. Throws Error(kNotFinite) that names the tensor and the first place.
 void decode(const TensorView& tensor, std::span<float> out);
+
+// Whether a tensor lies in its file as `type`, F32 or BF16, row-major and aligned, so that it can
+// be computed with where it is.
+bool lies_as(const TensorView& tensor, TensorType type);
+
+// What decode() throws, of a tensor that lies as F32 or BF16.
+void check_finite(const TensorView& tensor);
 
 class Model {
  public:
