@@ -21,8 +21,8 @@ namespace fs = std::filesystem;
 
 struct AuditArguments {
   std::string model, corpus = "builtin";
-  std::vector<std::string> candidates, schemes, include, languages, fail_if;
-  std::string protect, seed_family = "B";
+  std::vector<std::string> candidates, schemes, protects, include, languages, fail_if;
+  std::string seed_family = "B";
   std::string reference_language = "en", metric = "kl_per_unit";
   std::string json, csv, device = "cpu", compute = "f32";
   size_t threads = 0, max_units = 0, window = 0, draws = AuditOptions{}.draws;
@@ -46,8 +46,9 @@ struct AuditInputs {
   std::vector<AuditRun> runs;
 };
 
-// "UNITS" or "UNITS=SCHEME".
+// "UNITS", "UNITS=SCHEME" or "none".
 void parse_protect(const std::string& text, AssignmentRequest& request) {
+  if (text == "none") return;
   const size_t equals = text.find('=');
   request.protect = text.substr(0, equals);
   if (equals == std::string::npos) return;
@@ -57,26 +58,33 @@ void parse_protect(const std::string& text, AssignmentRequest& request) {
   request.protect_scheme = parse_scheme(text.substr(equals + 1));
 }
 
+void add_scheme_run(const AssignmentRequest& request, const std::string& protect,
+                    AuditInputs& inputs) {
+  inputs.assignments.push_back(assign(*inputs.reference, request));
+  AuditRun run{to_string(request.scheme),
+               to_string(request.scheme),
+               protect == "none" ? "" : protect,
+               {inputs.reference.get(), &inputs.assignments.back()}};
+  if (!run.protect.empty()) run.name += "+" + run.protect;
+  inputs.runs.push_back(std::move(run));
+}
+
+// A run for each scheme with each protection.
 void add_scheme_runs(const AuditArguments& arguments, AuditInputs& inputs) {
-  AssignmentRequest request;
-  request.seed_family = parse_seed_family(arguments.seed_family);
-  parse_protect(arguments.protect, request);
   std::vector<Scheme> schemes;
   for (const auto& name : arguments.schemes) schemes.push_back(parse_scheme(name));
   const auto is_seed = [](const Scheme& scheme) { return scheme.kind == SchemeKind::kSeed; };
   // Groups are for the schemes that take them; where there are none, assign() refuses the groups.
   const bool only_seed = std::ranges::all_of(schemes, is_seed);
   for (const Scheme& scheme : schemes) {
-    request.scheme = scheme;
-    request.include = arguments.include;
-    if (is_seed(scheme) && !only_seed) request.include.clear();
-    inputs.assignments.push_back(assign(*inputs.reference, request));
-    AuditRun run{to_string(request.scheme),
-                 to_string(request.scheme),
-                 arguments.protect,
-                 {inputs.reference.get(), &inputs.assignments.back()}};
-    if (!run.protect.empty()) run.name += "+" + run.protect;
-    inputs.runs.push_back(std::move(run));
+    for (const std::string& protect : arguments.protects) {
+      AssignmentRequest request;
+      request.seed_family = parse_seed_family(arguments.seed_family);
+      parse_protect(protect, request);
+      request.scheme = scheme;
+      if (!is_seed(scheme) || only_seed) request.include = arguments.include;
+      add_scheme_run(request, protect, inputs);
+    }
   }
 }
 
@@ -121,9 +129,10 @@ TokenizedCorpus read_and_tokenize(const AuditArguments& arguments, const BuiltIn
   return tokenize_windows(corpus, tokenizer, arguments.window);
 }
 
-// Memory for decoded weights and hidden states: what the user allows, else a share of what
-// is free.
-void divide_memory(uint64_t memory, EngineOptions& engine, AuditOptions& audit) {
+// Memory for decoded weights and hidden states: what the user allows, else a share of what is free.
+// Weights of two variants are as many as are used at a time.
+void divide_memory(uint64_t memory, const Model& model, EngineOptions& engine,
+                   AuditOptions& audit) {
   constexpr double kShareOfFree = 0.6;
   constexpr uint64_t kUnknown = 4ULL << 30;
   if (memory == 0) {
@@ -131,7 +140,7 @@ void divide_memory(uint64_t memory, EngineOptions& engine, AuditOptions& audit) 
     memory = available == 0 ? kUnknown
                             : static_cast<uint64_t>(kShareOfFree * static_cast<double>(available));
   }
-  engine.weight_memory = memory / 2;
+  engine.weight_memory = std::min(memory / 2, 2 * decoded_bytes(model, engine.compute));
   audit.hidden_memory = std::min(audit.hidden_memory, memory / 4);
 }
 
@@ -148,7 +157,7 @@ AuditReport run_audit(const AuditArguments& arguments) {
   options.reference_language = arguments.reference_language;
   options.draws = arguments.draws;
   options.seed = arguments.seed;
-  divide_memory(arguments.memory, engine_options, options);
+  divide_memory(arguments.memory, model, engine_options, options);
   Engine engine(device, engine_options);
 
   AuditReport report;
@@ -235,6 +244,7 @@ Outcome run_command(AuditArguments arguments) {
   if (arguments.schemes.empty() && arguments.candidates.empty()) {
     arguments.schemes = {"q8_0", "q4_k"};
   }
+  if (arguments.protects.empty()) arguments.protects = {"none"};
   check_early(arguments);
   const AuditReport report = run_audit(arguments);
   write_outputs(arguments, report);
@@ -266,8 +276,10 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
       ->allow_extra_args(false)
       ->type_name("S");
   command
-      .add_option("--protect", a.protect,
-                  "Units that stay as they are, or take a second scheme: L0+L11.mlp=q8_0")
+      .add_option("--protect", a.protects,
+                  "Units that stay as they are, or take a second scheme: L0+L11.mlp=q8_0; "
+                  "repeatable, a run for each (none: nothing)")
+      ->allow_extra_args(false)
       ->type_name("UNITS[=S]");
   command
       .add_option("--include", a.include,

@@ -74,6 +74,9 @@ struct EngineOptions {
   uint64_t weight_memory = 0;  // bytes of decoded weights to keep for reuse; 0: what is in use only
 };
 
+// What the weights of a model take once they are decoded.
+uint64_t decoded_bytes(const Model& model, ComputeType compute);
+
 // Computes any variant of one architecture. Weights are decoded, and quantized, when they are
 // needed, kept while the memory allows, and shared by the variants that agree on them.
 class Engine {

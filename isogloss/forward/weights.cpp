@@ -37,6 +37,15 @@ void round_trip_in_parallel(const Scheme& scheme, std::span<float> values, size_
   if (error) std::rethrow_exception(error);
 }
 
+bool multiplies(const TensorView& tensor) {
+  return get_role_info(tensor.role).kind == TensorKind::kMatrix ||
+         tensor.role == Role::kTokenEmbedding;
+}
+
+TensorType decoded_type(const TensorView& tensor, ComputeType compute) {
+  return multiplies(tensor) ? product_type(compute) : TensorType::kF32;
+}
+
 size_t bytes_held(const Weight& weight) {
   return weight.buffer ? weight.buffer->size() : 0;
 }
@@ -59,6 +68,15 @@ void round_all_to_bf16(std::span<float> numbers) {
 }
 
 }  // namespace
+
+uint64_t decoded_bytes(const Model& model, ComputeType compute) {
+  uint64_t bytes = 0;
+  for (const TensorView& tensor : model.tensors()) {
+    const bool wide = decoded_type(tensor, compute) == TensorType::kF32;
+    bytes += tensor.count() * (wide ? sizeof(float) : sizeof(ggml_bf16_t));
+  }
+  return bytes;
+}
 
 AlignedBuffer::AlignedBuffer(size_t bytes)
     : data_(std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment)),
@@ -101,11 +119,8 @@ void WeightCache::drop_beyond_memory() {
 }
 
 Weight WeightCache::make(const TensorView& tensor, const Scheme& scheme) const {
-  const TensorKind kind = get_role_info(tensor.role).kind;
-  const bool multiplies = kind == TensorKind::kMatrix || tensor.role == Role::kTokenEmbedding;
-  const bool rounds = multiplies && compute_ == ComputeType::kBf16;
-  Weight weight{nullptr, nullptr, multiplies ? product_type(compute_) : TensorType::kF32,
-                tensor.rows, tensor.cols};
+  const bool rounds = multiplies(tensor) && compute_ == ComputeType::kBf16;
+  Weight weight{nullptr, nullptr, decoded_type(tensor, compute_), tensor.rows, tensor.cols};
   const bool as_stored = lies_as(tensor, weight.type) && scheme.kind == SchemeKind::kNone;
   if (as_stored && (!rounds || weight.type == TensorType::kBf16)) {
     check_finite(tensor);
