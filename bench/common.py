@@ -12,7 +12,7 @@ BUILD = ROOT / "build/release"
 
 
 def run(*words, env=None):
-    """(standard output, seconds, peak resident bytes); leaves the script where the program fails."""
+    """(output, seconds, peak resident bytes); ends the script where the program fails."""
     words = [str(word) for word in words]
     start = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <functional>
 #include <numbers>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -239,9 +240,10 @@ void add_storage(std::vector<Benchmark>& benchmarks) {
 
 void add_operations(std::vector<Benchmark>& benchmarks, Device& device) {
   for (const auto& [sequences, length] : {std::pair<size_t, size_t>{4, 512}, {40, 40}}) {
-    benchmarks.push_back(
-        {fmt::format("attention/{}x{}", sequences, length),
-         [&, s = sequences, l = length](State& state) { bench_attention(state, device, s, l); }});
+    benchmarks.push_back({fmt::format("attention/{}x{}", sequences, length),
+                          [&device, s = sequences, l = length](State& state) {
+                            bench_attention(state, device, s, l);
+                          }});
   }
   for (const size_t width : {size_t{768}, size_t{3072}}) {
     for (const auto& [name, kind] :

@@ -1,11 +1,13 @@
 // Contracts of isogloss/base: untrusted bytes, files, chance, and elementary functions.
 #include <fcntl.h>
+#include <ggml.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <csignal>
 #include <limits>
@@ -361,6 +363,63 @@ TEST(VectorExp, ClampsOutsideOfItsRange) {
   }
   for (const float x : {88.5F, 200.0F, 1e30F, kInfinity}) {
     EXPECT_EQ(vector_exp(x), vector_exp(88.0F));
+  }
+}
+
+// Whether a number becomes what ggml's BF16 makes of it, NaN any NaN.
+testing::AssertionResult rounds_as_ggml(uint32_t bits) {
+  const auto number = std::bit_cast<float>(bits);
+  const float found = round_to_bf16(number);
+  const float expected = ggml_bf16_to_fp32(ggml_fp32_to_bf16(number));
+  const bool same = std::isnan(number)
+                        ? std::isnan(found) && std::isnan(expected)
+                        : std::bit_cast<uint32_t>(found) == std::bit_cast<uint32_t>(expected);
+  if (same) return testing::AssertionSuccess();
+  return testing::AssertionFailure()
+         << std::hex << "0x" << bits << " becomes " << found << ", not " << expected;
+}
+
+TEST(RoundToBf16, RoundsAsGgmlDoes) {
+  constexpr int kDraws = 1'000'000;
+  Random random(5);
+  for (int i = 0; i < kDraws; ++i) {
+    ASSERT_TRUE(rounds_as_ggml(static_cast<uint32_t>(random.next())));
+  }
+}
+
+// With every upper half there are denormals, infinities and NaN of both signs; the lower halves are
+// those on either side of each decision.
+TEST(RoundToBf16, RoundsAsGgmlDoesAboutEveryBf16Number) {
+  for (uint32_t upper = 0; upper <= 0xffff; ++upper) {
+    for (const uint32_t lower : {0x0000U, 0x0001U, 0x7fffU, 0x8000U, 0x8001U, 0xffffU}) {
+      ASSERT_TRUE(rounds_as_ggml(upper << 16 | lower));
+    }
+  }
+}
+
+TEST(RoundToBf16, RoundsTiesToEvenAndTheLargestToInfinity) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kUlp = 0x1p-7F;  // of BF16 numbers from 1 to 2
+  EXPECT_EQ(round_to_bf16(1 + kUlp / 2), 1);
+  EXPECT_EQ(round_to_bf16(1 + 3 * kUlp / 2), 1 + 2 * kUlp);
+  EXPECT_EQ(round_to_bf16(-1 - kUlp / 2), -1);
+  EXPECT_EQ(round_to_bf16(0x1p-134F), 0);              // half of the least denormal
+  EXPECT_EQ(round_to_bf16(0x1.8p-133F), 0x1p-132F);    // one and a half of it
+  EXPECT_EQ(round_to_bf16(0x1.fep127F), 0x1.fep127F);  // the largest
+  EXPECT_EQ(round_to_bf16(std::nextafter(0x1.ffp127F, 0.0F)), 0x1.fep127F);
+  EXPECT_EQ(round_to_bf16(0x1.ffp127F), kInfinity);
+  EXPECT_EQ(round_to_bf16(-std::numeric_limits<float>::max()), -kInfinity);
+}
+
+TEST(RoundToBf16, KeepsInfinitiesZerosAndNaN) {
+  for (const float x : {std::numeric_limits<float>::infinity(), 0.0F, 1.0F}) {
+    EXPECT_EQ(std::bit_cast<uint32_t>(round_to_bf16(x)), std::bit_cast<uint32_t>(x));
+    EXPECT_EQ(std::bit_cast<uint32_t>(round_to_bf16(-x)), std::bit_cast<uint32_t>(-x));
+  }
+  // Adding to the last two, whose upper halves are those of infinity and of all ones, would
+  // overflow.
+  for (const uint32_t bits : {0x7fc00000U, 0xffc00000U, 0x7f800001U, 0x7fffffffU, 0xffffffffU}) {
+    EXPECT_TRUE(std::isnan(round_to_bf16(std::bit_cast<float>(bits)))) << std::hex << bits;
   }
 }
 

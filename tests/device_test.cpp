@@ -30,6 +30,14 @@ constexpr double kAttentionTolerance = 3e-6;
 // it by a few u s(u) (1 - s(u)) * 6e-8, at most 1.3e-8 each. Measured: 1.5e-7.
 constexpr double kActivationTolerance = 4e-7;
 
+// Of (|x| + |mean|) |scale| / deviation + |bias|: six roundings to float, of the mean, the distance
+// from it, the factor, two products and the sum with the bias. Measured: 1.8e-7.
+constexpr double kNormTolerance = 6 * 0x1p-24;
+
+// Of the cap: 2 / (1 + e^u) is up to 2 and off by two roundings to float, and an error of e^u, of
+// 2e-7 and two roundings of u, moves it by less than half as much. Measured: 2.1e-7.
+constexpr double kSoftCapTolerance = 3e-7;
+
 constexpr size_t kThreadCounts[] = {1, 2, 3, 7};
 
 Numbers some_numbers(size_t count, uint64_t seed) {
@@ -56,6 +64,12 @@ class Graph {
                                              static_cast<int64_t>(numbers.size() / cols));
     tensor->data = numbers.data();
     return tensor;
+  }
+
+  // Columns first .. first + count of each row.
+  ggml_tensor* columns(ggml_tensor* tensor, size_t first, size_t count) {
+    return ggml_view_2d(context_, tensor, static_cast<int64_t>(count), tensor->ne[1], tensor->nb[1],
+                        first * sizeof(float));
   }
 
   Numbers compute(ggml_tensor* result) {
@@ -104,9 +118,10 @@ struct LinearCase {
   size_t tokens, inputs, outputs;
 };
 
-// Numbers of tokens that no block divides, and widths that no vector divides.
-constexpr LinearCase kLinearCases[] = {
-    {1, 64, 96}, {2, 7, 5}, {3, 33, 1}, {300, 256, 768}, {517, 48, 31}};
+// Numbers of tokens that no block divides, one beyond the largest block, and widths that no vector
+// divides.
+constexpr LinearCase kLinearCases[] = {{1, 64, 96},     {2, 7, 5},     {3, 33, 1},
+                                       {300, 256, 768}, {517, 48, 31}, {1100, 40, 200}};
 
 Numbers multiply(size_t threads, const LinearCase& shape, Numbers input, Numbers matrix,
                  Numbers bias) {
@@ -163,6 +178,12 @@ TEST(Linear, RoundsItsFactorsToBf16WhereTheMatrixIs) {
               kLinearTolerance)
         << shape.tokens << " tokens, " << shape.inputs << " inputs";
   }
+}
+
+TEST(ProductType, IsF32UnlessBf16IsAskedForAndCanBeMultiplied) {
+  EXPECT_EQ(product_type(ComputeType::kF32), TensorType::kF32);
+  EXPECT_EQ(product_type(ComputeType::kBf16),
+            onednn() == OneDnn::kF32 ? TensorType::kF32 : TensorType::kBf16);
 }
 
 struct AttentionCase {
@@ -298,13 +319,10 @@ TEST(PackedAttention, ReadsTheColumnsOfAFusedProduct) {
     Device device("cpu", 2);
     Graph graph(device);
     ggml_tensor* all = graph.input(fused, q + 2 * kv);
-    const auto columns = [&](size_t first, size_t count) {
-      return ggml_view_2d(graph.context(), all, static_cast<int64_t>(count), all->ne[1], all->nb[1],
-                          first * sizeof(float));
-    };
     const AttentionShape shape = shape_of(attention);
-    ggml_tensor* node = packed_attention(graph.context(), columns(0, q), columns(q, kv),
-                                         columns(q + kv, kv), shape);
+    ggml_tensor* node =
+        packed_attention(graph.context(), graph.columns(all, 0, q), graph.columns(all, q, kv),
+                         graph.columns(all, q + kv, kv), shape);
     EXPECT_EQ(graph.compute(node), attend(2, shape, numbers)) << name_of(attention);
   }
 }
@@ -403,6 +421,142 @@ TEST(Rotate, TurnsThePairsOfEachHeadAndLeavesTheRest) {
   }
 }
 
+struct NormCase {
+  NormKind kind;
+  size_t size, groups, scale_rows;
+  bool bias;
+};
+
+// Norms of a whole row, of groups with one row of scales for all, and with a row for each; widths
+// that no vector divides among them.
+constexpr NormCase kNormCases[] = {
+    {NormKind::kLayerNorm, 768, 1, 1, true}, {NormKind::kLayerNorm, 33, 1, 1, false},
+    {NormKind::kLayerNorm, 16, 5, 1, true},  {NormKind::kLayerNorm, 16, 5, 5, true},
+    {NormKind::kLayerNorm, 7, 3, 3, false},  {NormKind::kRmsNorm, 640, 1, 1, false},
+    {NormKind::kRmsNorm, 33, 1, 1, true},    {NormKind::kRmsNorm, 64, 4, 1, false},
+    {NormKind::kRmsNorm, 64, 4, 4, false},   {NormKind::kRmsNorm, 7, 4, 4, true}};
+
+constexpr size_t kNormTokens = 37;
+constexpr float kNormEpsilon = 1e-5F;
+
+struct NormNumbers {
+  explicit NormNumbers(const NormCase& norm)
+      : input(some_numbers(kNormTokens * norm.size * norm.groups, 1)),
+        scale(some_numbers(norm.size * norm.scale_rows, 2)),
+        bias(norm.bias ? some_numbers(norm.size, 3) : Numbers()) {}
+
+  Numbers input, scale, bias;
+};
+
+std::string name_of(const NormCase& norm) {
+  return std::string(norm.kind == NormKind::kLayerNorm ? "layer norm" : "RMS norm") + " of " +
+         std::to_string(norm.groups) + " groups of " + std::to_string(norm.size) + ", " +
+         std::to_string(norm.scale_rows) + " rows of scales" + (norm.bias ? ", bias" : "");
+}
+
+// Of the columns from `first` on of an input that may be wider.
+Numbers normalize_columns(size_t threads, const NormCase& norm, NormNumbers numbers, size_t first) {
+  const size_t width = norm.size * norm.groups;
+  Device device("cpu", threads);
+  Graph graph(device);
+  ggml_tensor* input = graph.input(numbers.input, numbers.input.size() / kNormTokens);
+  ggml_tensor* scale = graph.input(numbers.scale, norm.size);
+  ggml_tensor* bias = norm.bias ? graph.input(numbers.bias, norm.size) : nullptr;
+  const NormShape shape{norm.kind, kNormEpsilon};
+  return graph.compute(
+      normalize(graph.context(), graph.columns(input, first, width), scale, bias, shape));
+}
+
+// The largest error of the group of `norm.size` numbers from `at` on, as kNormTolerance counts it.
+double norm_error(const NormCase& norm, const NormNumbers& numbers, const Numbers& found,
+                  size_t at) {
+  const size_t scale_row = at / norm.size % norm.scale_rows;
+  const auto count = static_cast<double>(norm.size);
+  const auto number = [&](size_t i) { return static_cast<double>(numbers.input[at + i]); };
+  double mean = 0;
+  if (norm.kind == NormKind::kLayerNorm) {
+    for (size_t i = 0; i < norm.size; ++i) mean += number(i) / count;
+  }
+  double variance = 0;
+  for (size_t i = 0; i < norm.size; ++i) variance += std::pow(number(i) - mean, 2) / count;
+  const double deviation = std::sqrt(variance + static_cast<double>(kNormEpsilon));
+  double largest = 0;
+  for (size_t i = 0; i < norm.size; ++i) {
+    const double factor = static_cast<double>(numbers.scale[scale_row * norm.size + i]) / deviation;
+    const double bias = norm.bias ? static_cast<double>(numbers.bias[i]) : 0;
+    const double expected = (number(i) - mean) * factor + bias;
+    const double terms = (std::abs(number(i)) + std::abs(mean)) * std::abs(factor) + std::abs(bias);
+    largest = std::max(largest, std::abs(static_cast<double>(found[at + i]) - expected) / terms);
+  }
+  return largest;
+}
+
+// Numbers of mean 0, of a mean far above their deviation, of squares that no float holds, and of
+// squares far below epsilon.
+TEST(Normalize, EqualsItsFormulaInDouble) {
+  for (const NormCase& norm : kNormCases) {
+    for (const auto& [factor, offset] :
+         {std::pair{1.0F, 0.0F}, {1.0F, 1000.0F}, {1e25F, 0.0F}, {1e-12F, 0.0F}}) {
+      NormNumbers numbers(norm);
+      for (float& number : numbers.input) number = factor * number + offset;
+      const Numbers found = normalize_columns(2, norm, numbers, 0);
+      ASSERT_EQ(found.size(), numbers.input.size());
+      double largest = 0;
+      for (size_t at = 0; at < found.size(); at += norm.size) {
+        largest = std::max(largest, norm_error(norm, numbers, found, at));
+      }
+      EXPECT_LT(largest, kNormTolerance)
+          << name_of(norm) << ", numbers of size " << factor << " about " << offset;
+    }
+  }
+}
+
+TEST(Normalize, ReadsTheColumnsOfAFusedProduct) {
+  constexpr size_t kBefore = 5;
+  constexpr size_t kAfter = 3;
+  for (const NormCase& norm : kNormCases) {
+    const NormNumbers numbers(norm);
+    const size_t width = norm.size * norm.groups;
+    NormNumbers fused = numbers;
+    fused.input = some_numbers(kNormTokens * (kBefore + width + kAfter), 4);
+    for (size_t token = 0; token < kNormTokens; ++token) {
+      std::copy_n(&numbers.input[token * width], width,
+                  &fused.input[token * (kBefore + width + kAfter) + kBefore]);
+    }
+    EXPECT_EQ(normalize_columns(2, norm, fused, kBefore), normalize_columns(2, norm, numbers, 0))
+        << name_of(norm);
+  }
+}
+
+TEST(Normalize, DoesNotDependOnTheNumberOfThreads) {
+  for (const NormCase& norm : kNormCases) {
+    const NormNumbers numbers(norm);
+    const Numbers expected = normalize_columns(1, norm, numbers, 0);
+    for (const size_t threads : kThreadCounts) {
+      EXPECT_EQ(normalize_columns(threads, norm, numbers, 0), expected)
+          << name_of(norm) << ", " << threads << " threads";
+    }
+  }
+}
+
+TEST(Normalize, MakesZerosOfZerosAndKeepsNaNInItsGroup) {
+  for (const NormCase& norm : kNormCases) {
+    NormNumbers numbers(norm);
+    std::ranges::fill(numbers.input, 0.0F);
+    const size_t bad = 2 * norm.size * norm.groups + norm.size - 1;
+    numbers.input[bad] = std::numeric_limits<float>::quiet_NaN();
+    const Numbers found = normalize_columns(2, norm, numbers, 0);
+    for (size_t i = 0; i < found.size(); ++i) {
+      if (i / norm.size == bad / norm.size) {
+        EXPECT_TRUE(std::isnan(found[i])) << name_of(norm) << ", place " << i;
+      } else {
+        EXPECT_EQ(found[i], norm.bias ? numbers.bias[i % norm.size] : 0)
+            << name_of(norm) << ", place " << i;
+      }
+    }
+  }
+}
+
 constexpr Activation kActivations[] = {Activation::kGelu, Activation::kGeluTanh, Activation::kRelu,
                                        Activation::kSilu};
 
@@ -462,6 +616,59 @@ TEST(Activate, KeepsNaN) {
     inputs[20] = std::numeric_limits<float>::quiet_NaN();
     const Numbers found = apply(1, activation, inputs, {});
     for (size_t i = 0; i < found.size(); ++i) EXPECT_EQ(std::isnan(found[i]), i == 20) << i;
+  }
+}
+
+constexpr float kCaps[] = {0.5F, 7, 30, 50};
+
+Numbers cap_softly(size_t threads, float cap, Numbers numbers) {
+  Device device("cpu", threads);
+  Graph graph(device);
+  return graph.compute(soft_cap(graph.context(), graph.input(numbers, 1), cap));
+}
+
+TEST(SoftCap, EqualsItsFormulaInDouble) {
+  Numbers inputs = activation_inputs();
+  for (int i = -30000; i <= 30000; ++i) inputs.push_back(static_cast<float>(i) * 0.005F);
+  for (const float cap : kCaps) {
+    const Numbers found = cap_softly(2, cap, inputs);
+    double largest = 0;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const double ratio = static_cast<double>(inputs[i]) / static_cast<double>(cap);
+      const double found_ratio = static_cast<double>(found[i]) / static_cast<double>(cap);
+      largest = std::max(largest, std::abs(found_ratio - std::tanh(ratio)));
+    }
+    EXPECT_LT(largest, kSoftCapTolerance) << "cap " << cap;
+  }
+}
+
+TEST(SoftCap, EndsAtTheCapAndKeepsNaN) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const float cap : kCaps) {
+    const Numbers found =
+        cap_softly(1, cap, {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(), 0});
+    EXPECT_EQ(found[0], cap);
+    EXPECT_EQ(found[1], -cap);
+    EXPECT_TRUE(std::isnan(found[2]));
+    EXPECT_EQ(found[3], 0);
+  }
+}
+
+TEST(SoftCap, ReadsColumnsAndDoesNotDependOnTheNumberOfThreads) {
+  constexpr size_t kCols = 7;
+  constexpr float kCap = 2;
+  Numbers numbers = some_numbers(13 * kCols, 8);
+  const Numbers expected = cap_softly(1, kCap, numbers);
+  for (const size_t threads : kThreadCounts) {
+    Device device("cpu", threads);
+    Graph graph(device);
+    ggml_tensor* part = graph.columns(graph.input(numbers, kCols), 2, kCols - 2);
+    const Numbers found = graph.compute(soft_cap(graph.context(), part, kCap));
+    ASSERT_EQ(found.size(), 13 * (kCols - 2));
+    for (size_t i = 0; i < found.size(); ++i) {
+      const size_t place = i / (kCols - 2) * kCols + 2 + i % (kCols - 2);
+      EXPECT_EQ(found[i], expected[place]) << "place " << i << ", " << threads << " threads";
+    }
   }
 }
 

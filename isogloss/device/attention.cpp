@@ -111,9 +111,15 @@ class HeadAttention {
     key_stride_ = whole_tiles(length) + kColumns;  // a tile may begin anywhere
     keys_.assign(dim_ * key_stride_, 0);
     values_.assign(length * padded_dim_, 0);
+    for (size_t first = 0; first < length; first += kColumns) {
+      const size_t count = std::min(kColumns, length - first);
+      for (size_t d = 0; d < dim_; ++d) {
+        float* row = &keys_[d * key_stride_ + first];
+        const float* keys = k.data + first * k.stride + d;
+        for (size_t c = 0; c < count; ++c) row[c] = keys[c * k.stride];
+      }
+    }
     for (size_t token = 0; token < length; ++token) {
-      const float* key = k.data + token * k.stride;
-      for (size_t d = 0; d < dim_; ++d) keys_[d * key_stride_ + token] = key[d];
       std::copy_n(v.data + token * v.stride, dim_, &values_[token * padded_dim_]);
     }
     scores_.resize(kQueries * key_stride_);

@@ -84,7 +84,7 @@ struct NormShape {
 ggml_tensor* normalize(ggml_context* context, ggml_tensor* input, ggml_tensor* scale,
                        ggml_tensor* bias, const NormShape& shape);
 
-// cap * tanh(input / cap), off by 2e-7 of the cap at most. F32, rows contiguous; `cap` must outlive
+// cap * tanh(input / cap), off by 3e-7 of the cap at most. F32, rows contiguous; `cap` must outlive
 // the graph's computation.
 ggml_tensor* soft_cap(ggml_context* context, ggml_tensor* input, const float& cap);
 

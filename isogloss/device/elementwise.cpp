@@ -215,7 +215,8 @@ ggml_tensor* rotate(ggml_context* context, ggml_tensor* input, const RotationSha
 ggml_tensor* normalize(ggml_context* context, ggml_tensor* input, ggml_tensor* scale,
                        ggml_tensor* bias, const NormShape& shape) {
   ISOGLOSS_ASSERT(input->nb[0] == sizeof(float) && scale->nb[0] == sizeof(float));
-  ISOGLOSS_ASSERT(input->ne[0] % (scale->ne[0] * scale->ne[1]) == 0);
+  ISOGLOSS_ASSERT(input->ne[0] % scale->ne[0] == 0);
+  ISOGLOSS_ASSERT(scale->ne[1] == 1 || scale->ne[0] * scale->ne[1] == input->ne[0]);
   ISOGLOSS_ASSERT(!bias || ggml_nelements(bias) == scale->ne[0]);
   ggml_tensor* inputs[] = {input, scale, bias};
   return ggml_custom_4d(context, GGML_TYPE_F32, input->ne[0], input->ne[1], 1, 1, inputs,
@@ -230,7 +231,8 @@ ggml_tensor* soft_cap(ggml_context* context, ggml_tensor* input, const float& ca
 
 ggml_tensor* activate(ggml_context* context, Activation activation, ggml_tensor* gate,
                       ggml_tensor* up) {
-  ISOGLOSS_ASSERT(gate->nb[0] == sizeof(float) && (!up || ggml_are_same_shape(gate, up)));
+  ISOGLOSS_ASSERT(gate->nb[0] == sizeof(float));
+  ISOGLOSS_ASSERT(!up || (up->nb[0] == sizeof(float) && ggml_are_same_shape(gate, up)));
   ggml_tensor* inputs[] = {gate, up};
   return ggml_custom_4d(context, GGML_TYPE_F32, gate->ne[0], gate->ne[1], 1, 1, inputs, up ? 2 : 1,
                         op_of(activation), GGML_N_TASKS_MAX, nullptr);

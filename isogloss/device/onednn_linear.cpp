@@ -116,19 +116,14 @@ Range cut(size_t count, size_t index, size_t parts, size_t step) {
   return {at(index), index + 1 == parts ? count : at(index + 1)};
 }
 
-// The part of a result that falls to a thread. Of the ways to cut it into a grid, the one whose
-// parts read the fewest rows and weights.
+// The part of a result that falls to a thread: some rows, so that what reads them next finds them
+// in the same core's cache; where that leaves a thread too few, only some of their outputs.
 Part part_of(size_t rows, size_t outputs, size_t thread, size_t threads) {
-  size_t best = 1;  // parts of the rows
-  size_t least = SIZE_MAX;
-  for (size_t parts = 1; parts <= threads; ++parts) {
-    if (threads % parts != 0) continue;
-    const size_t read = rows / parts + outputs / (threads / parts);
-    if (read < least) best = parts;
-    least = std::min(least, read);
-  }
-  return {cut(rows, thread % best, best, 1),
-          cut(outputs, thread / best, threads / best, kOutputStep)};
+  constexpr size_t kLeastRows = 256;  // packing the weights then costs less than a twentieth
+  size_t parts = threads;             // of the rows
+  while (parts > 1 && (threads % parts != 0 || rows / parts < kLeastRows)) --parts;
+  return {cut(rows, thread % parts, parts, 1),
+          cut(outputs, thread / parts, threads / parts, kOutputStep)};
 }
 
 // Rows as a product reads them: in BF16, in F32 rounded to BF16, or as they are.

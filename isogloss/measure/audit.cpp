@@ -164,7 +164,7 @@ AuditResult audit(Engine& engine, const Variant& reference, const std::vector<Au
   result.parallel = corpus.parallel;
   result.seed = options.seed;
   result.draws = options.draws;
-  Meter meter(audit_work(corpus, *reference.model, runs.size(), options), progress);
+  Meter meter(audit_work(reference, runs, corpus, options), progress);
   result.noise_floor = measure_noise_floor(engine, reference, corpus, options, meter);
   const auto scores = score_corpus(engine, reference, runs, corpus, options, meter);
   result.multiply_adds = meter.done();

@@ -67,9 +67,9 @@ class Meter {
   Progress progress_;
 };
 
-// What an audit of so many runs takes.
-double audit_work(const TokenizedCorpus& corpus, const Model& model, size_t runs,
-                  const AuditOptions& options);
+// What an audit takes, its noise floor included.
+double audit_work(const Variant& reference, const std::vector<AuditRun>& runs,
+                  const TokenizedCorpus& corpus, const AuditOptions& options);
 
 // Scores every run against the reference. Result: [run][language].
 std::vector<CorpusScores> score_corpus(Engine& engine, const Variant& reference,

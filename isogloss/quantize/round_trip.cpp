@@ -79,10 +79,15 @@ void round_trip_rtn(std::span<float> values, int bits, bool asymmetric) {
     round_symmetric(values, as_f16(absolute_maximum(values) / m), m);
     return;
   }
-  const auto [min, max] = std::ranges::minmax(values);
-  const float lowest = std::min(min, 0.0F);
+  float lowest = 0;
+  float most = 0;
+#pragma omp simd reduction(min : lowest) reduction(max : most)
+  for (size_t i = 0; i < values.size(); ++i) {
+    lowest = std::min(lowest, values[i]);
+    most = std::max(most, values[i]);
+  }
   const float top = static_cast<float>((1 << bits) - 1);
-  round_asymmetric(values, as_f16((std::max(max, 0.0F) - lowest) / top), lowest, top);
+  round_asymmetric(values, as_f16((most - lowest) / top), lowest, top);
 }
 
 size_t numbers_per_scale(const Scheme& scheme, size_t rows, size_t cols) {
