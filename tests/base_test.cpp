@@ -10,6 +10,7 @@
 #include <bit>
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <limits>
 #include <set>
 
@@ -118,6 +119,20 @@ TEST_F(Files, MapTheWholeFile) {
   EXPECT_EQ(file->path(), path);
   EXPECT_EQ(file->bytes().size(), 3U);
   EXPECT_EQ(read_text_file(path), std::string("a\0b", 3));
+}
+
+TEST_F(Files, ForgetsAPartAndReadsItAgain) {
+  std::string content(50'000, 'x');
+  for (size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i % 251);
+  const auto file = MappedFile::open(directory_.write("pages", content));
+  const auto all = file->bytes();
+  const std::string other = content;
+  for (const auto part : {all, all.subspan(1), all.subspan(5000, 20'000), all.subspan(7, 3),
+                          std::as_bytes(std::span(other))}) {
+    file->forget(part);
+    EXPECT_EQ(std::memcmp(all.data(), content.data(), content.size()), 0);
+    EXPECT_EQ(other, content);
+  }
 }
 
 TEST_F(Files, StayMappedAfterTheyAreDeleted) {

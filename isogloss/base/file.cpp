@@ -84,6 +84,16 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   return std::shared_ptr<const MappedFile>(new MappedFile(path, bytes));
 }
 
+void MappedFile::forget(std::span<const std::byte> part) const {
+  const std::byte* const end = bytes_.data() + bytes_.size();
+  if (part.data() < bytes_.data() || part.data() + part.size() > end) return;
+  // Whole pages only: the others hold parts of neighbours.
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page;
+  const auto last = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
+  if (begin < last) ::madvise(reinterpret_cast<void*>(begin), last - begin, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }

@@ -29,6 +29,10 @@ class MappedFile {
   const std::filesystem::path& path() const { return path_; }
   std::span<const std::byte> bytes() const { return bytes_; }
 
+  // Lets the system take back the memory of a part that will not be read soon. Nothing changes: it
+  // is read from the file again when it is needed. Parts of other memory are left alone.
+  void forget(std::span<const std::byte> part) const;
+
  private:
   MappedFile(std::filesystem::path path, std::span<const std::byte> bytes)
       : path_(std::move(path)), bytes_(bytes) {}

@@ -102,6 +102,7 @@ Weight WeightCache::get(const Variant& variant, Role role, size_t layer) {
     return found->second.weight;
   }
   Weight weight = make(variant.model->tensors()[*index], scheme);
+  if (weight.buffer) variant.model->forget(variant.model->tensors()[*index]);
   by_use_.push_front(key);
   entries_.emplace(key, Entry{weight, by_use_.begin()});
   held_bytes_ += bytes_held(weight);

@@ -18,8 +18,7 @@ struct RopeDefaults {
   bool part_may_vary = false;
 };
 
-// Fills in the rotation of the model, of its windowed layers where that is another, and which layers
-// rotate.
+// Fills in the rotation of the model, and of its windowed layers where that is another.
 void read_ropes(const JsonObject& file, ModelConfig& config, const RopeDefaults& defaults);
 
 }  // namespace isogloss

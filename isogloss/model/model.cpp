@@ -196,6 +196,10 @@ Model::Model(std::filesystem::path path, ModelConfig config, Vocabulary vocabula
   }
 }
 
+void Model::forget(const TensorView& tensor) const {
+  for (const auto& file : files_) file->forget(tensor.bytes);
+}
+
 std::optional<size_t> Model::find_tensor(Role role, size_t layer) const {
   ISOGLOSS_ASSERT(layer == kNoLayer || layer < config_.layers);
   const size_t index = index_[(layer + 1) * kRoles + static_cast<size_t>(role)];

@@ -162,6 +162,9 @@ class Model {
   const Vocabulary& vocabulary() const { return vocabulary_; }
   std::span<const TensorView> tensors() const { return tensors_; }
 
+  // Lets the system take back the memory in which a tensor's bytes were read.
+  void forget(const TensorView& tensor) const;
+
   // Index into tensors(); nullopt when the model has none of that role.
   std::optional<size_t> find_tensor(Role role, size_t layer = kNoLayer) const;
 
