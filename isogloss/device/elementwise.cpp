@@ -51,19 +51,27 @@ Range share_of(size_t count, int thread, int threads) {
   return {count * t / all, count * (t + 1) / all};
 }
 
+// compute(token, its row of the result) for the tokens that fall to a thread.
+template <typename Compute>
+void for_own_rows(ggml_tensor* result, int thread, int threads, const Compute& compute) {
+  const size_t width = static_cast<size_t>(result->ne[0]);
+  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
+  for (size_t token = begin; token < end; ++token) {
+    compute(token, static_cast<float*>(result->data) + token * width);
+  }
+}
+
 void rotation_op(ggml_tensor* result, int thread, int threads, void* user) {
   const auto& shape = *static_cast<const RotationShape*>(user);
   const Rows in(result->src[0]);
   const size_t width = static_cast<size_t>(result->ne[0]);
-  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
-  for (size_t token = begin; token < end; ++token) {
+  for_own_rows(result, thread, threads, [&](size_t token, float* out) {
     const auto place = static_cast<size_t>(shape.places[token]);
     const float* angles = shape.table.data() + place * shape.dims;
-    float* out = static_cast<float*>(result->data) + token * width;
     for (size_t at = 0; at < width; at += shape.head_dim) {
       rotate_head(shape, angles, in[token] + at, out + at);
     }
-  }
+  });
 }
 
 double sum_of(std::span<const float> row) {
@@ -107,14 +115,12 @@ void norm_op(ggml_tensor* result, int thread, int threads, void* user) {
   const size_t width = static_cast<size_t>(result->ne[0]);
   const size_t size = static_cast<size_t>(result->src[1]->ne[0]);
   const size_t scale_rows = static_cast<size_t>(result->src[1]->ne[1]);
-  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
-  for (size_t token = begin; token < end; ++token) {
-    float* out = static_cast<float*>(result->data) + token * width;
+  for_own_rows(result, thread, threads, [=, &shape](size_t token, float* out) {
     for (size_t group = 0; group < width / size; ++group) {
       norm_row(shape, {in[token] + group * size, size}, scales[group % scale_rows], bias,
                out + group * size);
     }
-  }
+  });
 }
 
 // x / (1 + e^-2u) is x * (1 + tanh(u)) / 2 without its cancellation (Hendrycks & Gimpel 2016).
@@ -160,31 +166,28 @@ float soften(float x, float cap) {
 void soft_cap_op(ggml_tensor* result, int thread, int threads, void* user) {
   const float cap = *static_cast<const float*>(user);
   const size_t width = static_cast<size_t>(result->ne[0]);
-  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
   const Rows in(result->src[0]);
-  for (size_t token = begin; token < end; ++token) {
+  for_own_rows(result, thread, threads, [=](size_t token, float* out) {
     const float* row = in[token];
-    float* out = static_cast<float*>(result->data) + token * width;
 #pragma omp simd
     for (size_t i = 0; i < width; ++i) out[i] = soften(row[i], cap);
-  }
+  });
 }
 
 template <float (*kFunction)(float)>
 void activation_op(ggml_tensor* result, int thread, int threads, void*) {
   const size_t width = static_cast<size_t>(result->ne[0]);
-  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
   const Rows gates(result->src[0]);
-  for (size_t token = begin; token < end; ++token) {
+  const ggml_tensor* ups = result->src[1];
+  for_own_rows(result, thread, threads, [=](size_t token, float* out) {
     const float* gate = gates[token];
-    float* out = static_cast<float*>(result->data) + token * width;
 #pragma omp simd
     for (size_t i = 0; i < width; ++i) out[i] = kFunction(gate[i]);
-    if (!result->src[1]) continue;
-    const float* up = Rows(result->src[1])[token];
+    if (!ups) return;
+    const float* up = Rows(ups)[token];
 #pragma omp simd
     for (size_t i = 0; i < width; ++i) out[i] *= up[i];
-  }
+  });
 }
 
 ggml_custom_op_t op_of(Activation activation) {

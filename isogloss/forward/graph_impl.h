@@ -58,7 +58,7 @@ struct RotationLengths {
   size_t most = 0;       // of sequences that fit the rotation's first context
   size_t most_long = 0;  // of longer ones, which have frequencies of their own (LongRoPE)
 
-  auto operator<=>(const RotationLengths&) const = default;
+  bool operator==(const RotationLengths&) const = default;
 };
 
 // Cosines and sines by place: rows for `most` places, then for `most_long`.

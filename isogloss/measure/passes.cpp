@@ -1,7 +1,9 @@
+#include "isogloss/measure/passes_impl.h"
+
+#include <fmt/format.h>
+
 #include <map>
 #include <string>
-
-#include "isogloss/measure/passes_impl.h"
 
 namespace isogloss {
 namespace {

@@ -93,9 +93,9 @@ double audit_work(const Variant& reference, const std::vector<AuditRun>& runs,
   const size_t group = group_of(options, runs.size());
   const size_t groups = (runs.size() + group - 1) / group;  // each with the reference's head again
   const double head = head_work(model);
-  const double once = schedule_work(make_schedule(stage_ids(std::span(variants).first(1))),
-                                    std::span(variants).first(1));
-  return work_over(corpus, noise_sample(corpus), 2 * once, 2 * head) +
+  double blocks = 0;
+  for (size_t half = 0; half < Engine::halves(model); ++half) blocks += half_work(model, half);
+  return work_over(corpus, noise_sample(corpus), 2 * blocks, 2 * head) +
          work_over(corpus, all_sequences(corpus),
                    schedule_work(make_schedule(stage_ids(variants)), variants),
                    static_cast<double>(runs.size() + groups) * head);
