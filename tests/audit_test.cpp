@@ -201,7 +201,9 @@ TEST(Audit, EqualsAPlainRecomputationOfEachSequenceAlone) {
 std::vector<CorpusScores> scores_of(Polyglot& ours, const std::vector<AuditRun>& runs,
                                     const AuditOptions& options) {
   Meter meter(1, {});
-  return score_corpus(ours.engine, ours.stored(), runs, ours.corpus(), options, meter);
+  std::vector<Configuration> configurations;
+  for (const AuditRun& run : runs) configurations.push_back({run.name, run.variant, {}});
+  return score_corpus(ours.engine, ours.stored(), configurations, ours.corpus(), options, meter);
 }
 
 void expect_scores_near(const CorpusScores& found, const CorpusScores& expected) {

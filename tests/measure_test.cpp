@@ -64,6 +64,16 @@ long double plain_kl(const Numbers& reference, const Numbers& row) {
   return kl;
 }
 
+long double plain_entropy(const Numbers& row) {
+  const long double sum = plain_log_sum(row);
+  long double entropy = 0;
+  for (const float logit : row) {
+    const long double log_p = static_cast<long double>(logit) - sum;
+    entropy -= std::exp(log_p) * log_p;
+  }
+  return entropy;
+}
+
 size_t place_of_most(const Numbers& row) {
   return static_cast<size_t>(std::ranges::max_element(row) - row.begin());
 }
@@ -96,6 +106,10 @@ void expect_plain_scores(const Numbers& reference, const Numbers& row, size_t ta
   const auto kl = static_cast<double>(plain_kl(reference, row));
   EXPECT_LE(std::abs(static_cast<double>(score.kl) - kl) / std::max(1.0, kl), kKlTolerance);
   EXPECT_EQ(score.flipped, place_of_most(reference) != place_of_most(row));
+  const auto entropy = static_cast<double>(plain_entropy(reference));
+  EXPECT_LE(
+      std::abs(static_cast<double>(score.entropy_reference) - entropy) / std::max(1.0, entropy),
+      kKlTolerance);
 }
 
 TEST(CompareLogits, EqualsASoftmaxInLongDouble) {

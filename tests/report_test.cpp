@@ -8,10 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
-#include <sstream>
+#include <string>
 
-#include "isogloss/base/file.h"
 #include "model_files.h"
+#include "report_text.h"
 
 namespace isogloss {
 namespace {
@@ -92,16 +92,6 @@ AuditReport some_report(size_t runs) {
 
 json json_of(const AuditReport& report) {
   return json::parse(to_json(report));
-}
-
-using Fields = std::vector<std::pair<std::string, std::string>>;  // name, type
-
-void expect_fields(const json& object, const std::string& where, const Fields& fields) {
-  ASSERT_TRUE(object.is_object()) << where;
-  for (const auto& [name, type] : fields) {
-    ASSERT_TRUE(object.contains(name)) << where << " has no " << name;
-    EXPECT_EQ(object[name].type_name(), type) << where << "." << name;
-  }
 }
 
 void expect_estimate(const json& object, const std::string& where, const Estimate& expected) {
@@ -213,25 +203,10 @@ TEST(Json, HasEveryMetricOfTheTable) {
   for (const auto& metric : table_metrics()) EXPECT_TRUE(language.contains(metric)) << metric;
 }
 
-void collect_names(const json& value, std::set<std::string>& names) {
-  for (const auto& [name, part] : value.items()) {
-    if (value.is_object()) names.insert(name);
-    if (part.is_structured()) collect_names(part, names);
-  }
-}
-
 TEST(Json, HasNoNameThatItsPageLacks) {
   AuditReport report = some_report(1);
   report.result.runs[0].languages[0].rho = {std::nullopt, "UNDEFINED: one language"};
-  std::set<std::string> names;
-  collect_names(json_of(report), names);
-  for (const char* code : {"en", "de", "ace-Arab"}) names.erase(code);
-  const std::string page = read_text_file(ISOGLOSS_SOURCE_DIR "/docs/json.md");
-  for (const auto& name : names) {
-    const bool documented =
-        page.find('`' + name + '`') != page.npos || page.find('"' + name + '"') != page.npos;
-    EXPECT_TRUE(documented) << name << " is not in docs/json.md";
-  }
+  EXPECT_EQ(undocumented_names(json_of(report), {"en", "de", "ace-Arab"}), Strings());
 }
 
 TEST(Json, SaysWhyANumberIsMissing) {
@@ -278,36 +253,6 @@ TEST(Json, KeepsEveryBitOfANumber) {
   const double value = 0.1 + 0.2;
   report.result.runs[0].languages[0].kl_per_unit = some(value);
   EXPECT_EQ(json_of(report)["runs"][0]["languages"]["en"]["kl_per_unit"]["value"], value);
-}
-
-// Rows of fields, read as RFC 4180 defines them.
-std::vector<Strings> parse_csv(const std::string& csv) {
-  std::vector<Strings> rows(1, Strings(1));
-  bool quoted = false;
-  for (size_t i = 0; i < csv.size(); ++i) {
-    std::string& field = rows.back().back();
-    if (csv[i] == '"') {
-      const bool escaped = quoted && i + 1 < csv.size() && csv[i + 1] == '"';
-      if (escaped) field += csv[++i];
-      if (!escaped) quoted = !quoted;
-    } else if (!quoted && csv[i] == ',') {
-      rows.back().emplace_back();
-    } else if (!quoted && csv.compare(i, 2, "\r\n") == 0) {
-      rows.emplace_back(1);
-      ++i;
-    } else {
-      field += csv[i];
-    }
-  }
-  EXPECT_EQ(rows.back(), Strings{""}) << "the last line has no end";
-  rows.pop_back();
-  return rows;
-}
-
-std::string csv_field(const std::vector<Strings>& rows, size_t row, const std::string& column) {
-  const auto place = std::ranges::find(rows[0], column);
-  if (place == rows[0].end()) return "no column " + column;
-  return rows[row][static_cast<size_t>(place - rows[0].begin())];
 }
 
 TEST(Csv, HasAHeaderAndALineForEachRunAndLanguage) {
@@ -369,23 +314,6 @@ TEST(Csv, LeavesFieldsEmptyWhereThereIsNoNumber) {
   }
   EXPECT_EQ(csv_field(rows, 1, "kl_per_byte"), "1.5");
   EXPECT_EQ(csv_field(rows, 2, "rho"), "16");
-}
-
-std::string without_color(const std::string& text) {
-  return std::regex_replace(text, std::regex("\x1b\\[[0-9;]*m"), "");
-}
-
-Strings lines_of(const std::string& text) {
-  Strings lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) lines.push_back(line);
-  return lines;
-}
-
-// Code points, as far as the text is UTF-8.
-size_t columns(const std::string& line) {
-  return static_cast<size_t>(std::ranges::count_if(
-      without_color(line), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 // The rows whose first word is `label`, one for each block of runs.

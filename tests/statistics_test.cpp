@@ -1,4 +1,4 @@
-// Contract of isogloss/measure/statistics_impl.h: resampling, intervals, Gini and the max-T test.
+// Contract of isogloss/measure/statistics.h: resampling, intervals, Gini and the max-T test.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,9 +9,10 @@
 #include <numbers>
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "isogloss/base/error.h"
-#include "isogloss/measure/statistics_impl.h"
+#include "isogloss/measure/statistics.h"
 
 namespace isogloss {
 namespace {
@@ -204,6 +205,62 @@ TEST(BootstrapTotals, RefusesToDrawNothingOrFromNothing) {
 TEST(BootstrapTotals, MayHaveNoColumns) {
   const BootstrapTotals bootstrap(UnitSums{3, 0, {}}, 10, 1);
   EXPECT_TRUE(bootstrap.row(9).empty());
+}
+
+TEST(BootstrapStream, GivesTheRowsOfTheTotalsHoweverItIsCut) {
+  Random random(17);
+  Columns columns;
+  for (size_t column = 0; column < 70; ++column) columns.push_back(random.normals(23));
+  const UnitSums sums = sums_of(columns);
+  const BootstrapTotals totals(sums, 300, 9);
+  const std::vector<std::vector<size_t>> cuts = {
+      {300}, {1, 63, 64, 65, 0, 107}, {150, 150}, std::vector<size_t>(300, 1)};
+  for (const std::vector<size_t>& cut : cuts) {
+    BootstrapStream stream(sums, 9);
+    ASSERT_EQ(stream.columns(), columns.size());
+    size_t draw = 0;
+    for (const size_t count : cut) {
+      const std::span<const double> rows = stream.next(count);
+      ASSERT_EQ(rows.size(), count * columns.size());
+      for (size_t row = 0; row < count; ++row, ++draw) {
+        for (size_t column = 0; column < columns.size(); ++column) {
+          ASSERT_EQ(rows[row * columns.size() + column], totals.at(draw, column)) << draw;
+        }
+      }
+    }
+    ASSERT_EQ(draw, totals.draws());
+  }
+}
+
+TEST(BootstrapStream, DrawsTheUnitsOfAnotherOfItsSeed) {
+  // A column that both hold, between different ones.
+  Random random(18);
+  const std::vector<double> shared = random.normals(31);
+  const UnitSums narrow = sums_of({shared});
+  const UnitSums wide = sums_of({random.normals(31), random.normals(31), shared});
+  BootstrapStream one(narrow, 5);
+  BootstrapStream other(wide, 5);
+  for (size_t draw = 0; draw < 200; ++draw) EXPECT_EQ(one.next(1)[0], other.next(1)[2]);
+}
+
+TEST(BootstrapStream, GoesOnAfterItIsMoved) {
+  Random random(19);
+  const UnitSums sums = sums_of({random.normals(20)});
+  const BootstrapTotals totals(sums, 3, 2);
+  BootstrapStream stream(sums, 2);
+  EXPECT_EQ(stream.next(1)[0], totals.at(0, 0));
+  BootstrapStream moved = std::move(stream);
+  EXPECT_EQ(moved.next(1)[0], totals.at(1, 0));
+  stream = std::move(moved);
+  EXPECT_EQ(stream.next(1)[0], totals.at(2, 0));
+}
+
+TEST(BootstrapStream, RefusesToDrawFromNothing) {
+  EXPECT_EQ(code_of([] { BootstrapStream(UnitSums{0, 1, {}}, 1); }), ErrorCode::kBadArgument);
+  BootstrapStream of_one(UnitSums{1, 1, {2.5}}, 1);
+  EXPECT_EQ(of_one.next(10)[9], 2.5);
+  BootstrapStream without_columns(UnitSums{3, 0, {}}, 1);
+  EXPECT_TRUE(without_columns.next(10).empty());
 }
 
 TEST(Intervals, AgreeWithScipy) {

@@ -20,22 +20,12 @@ namespace {
 namespace fs = std::filesystem;
 
 struct AuditArguments {
-  std::string model, corpus = "builtin";
-  std::vector<std::string> candidates, schemes, protects, include, languages, fail_if;
-  std::string seed_family = "B";
-  std::string reference_language = "en", metric = "kl_per_unit";
-  std::string json, csv, device = "cpu", compute = "f32";
-  size_t threads = 0, max_units = 0, window = 0, draws = AuditOptions{}.draws;
-  uint64_t seed = AuditOptions{}.seed, memory = 0;
-  bool not_parallel = false, quiet = false, list_schemes = false, list_languages = false;
+  std::string model, seed_family = "B", metric = "kl_per_unit", json, csv;
+  std::vector<std::string> candidates, schemes, protects, include, fail_if;
+  TextArguments text;
+  ComputeArguments compute;
+  bool list_schemes = false, list_languages = false;
 };
-
-SeedFamily parse_seed_family(const std::string& name) {
-  if (name == "A") return SeedFamily::kA;
-  if (name == "B") return SeedFamily::kB;
-  if (name == "C") return SeedFamily::kC;
-  fail(ErrorCode::kBadArgument, "--seed-family {}: expected A, B or C", name);
-}
 
 // The parts of one audit, in order of construction; runs point into them, so lists hold them still.
 struct AuditInputs {
@@ -45,18 +35,6 @@ struct AuditInputs {
   std::list<Assignment> assignments;
   std::vector<AuditRun> runs;
 };
-
-// "UNITS", "UNITS=SCHEME" or "none".
-void parse_protect(const std::string& text, AssignmentRequest& request) {
-  if (text == "none") return;
-  const size_t equals = text.find('=');
-  request.protect = text.substr(0, equals);
-  if (equals == std::string::npos) return;
-  if (equals == 0) {
-    fail(ErrorCode::kBadArgument, "--protect {}: no units before '='; expected UNITS=SCHEME", text);
-  }
-  request.protect_scheme = parse_scheme(text.substr(equals + 1));
-}
 
 void add_scheme_run(const AssignmentRequest& request, const std::string& protect,
                     AuditInputs& inputs) {
@@ -102,71 +80,37 @@ void add_candidate_runs(const AuditArguments& arguments, AuditInputs& inputs) {
 
 std::unique_ptr<AuditInputs> read_inputs(const AuditArguments& arguments, const BuiltIn& built_in) {
   auto inputs = std::make_unique<AuditInputs>();
-  const fs::path path = arguments.model.empty() ? built_in.model : fs::path(arguments.model);
-  inputs->reference = std::make_unique<Model>(read_model(path));
+  inputs->reference = std::make_unique<Model>(read_model(model_path(arguments.model, built_in)));
   inputs->reference_assignment = unchanged(*inputs->reference);
   add_candidate_runs(arguments, *inputs);
   add_scheme_runs(arguments, *inputs);
   return inputs;
 }
 
-TokenizedCorpus read_and_tokenize(const AuditArguments& arguments, const BuiltIn& built_in,
-                                  const Model& model) {
-  const bool builtin = arguments.corpus == "builtin";
-  CorpusOptions options;
-  options.languages = arguments.languages;
-  options.parallel = !arguments.not_parallel && arguments.window == 0;
-  options.max_units = arguments.max_units;
-  Corpus corpus = read_corpus(builtin ? built_in.corpus : fs::path(arguments.corpus), options);
-  corpus.name = arguments.corpus;
-  const Tokenizer tokenizer(model.vocabulary(), model.path().string());
-  const size_t context = model.config().context_length;
-  if (arguments.window == 0) return tokenize(corpus, tokenizer, context);
-  if (arguments.window > context) {
-    fail(ErrorCode::kBadArgument, "--window {}: the model's context holds {} tokens",
-         arguments.window, context);
-  }
-  return tokenize_windows(corpus, tokenizer, arguments.window);
-}
-
-// Memory for decoded weights and hidden states: what the user allows, else a share of what is free.
-// Weights of two variants are as many as are used at a time.
-void divide_memory(uint64_t memory, const Model& model, EngineOptions& engine,
-                   AuditOptions& audit) {
-  constexpr double kShareOfFree = 0.6;
-  constexpr uint64_t kUnknown = 4ULL << 30;
-  if (memory == 0) {
-    const uint64_t available = available_memory();
-    memory = available == 0 ? kUnknown
-                            : static_cast<uint64_t>(kShareOfFree * static_cast<double>(available));
-  }
-  engine.weight_memory = std::min(memory / 2, 2 * decoded_bytes(model, engine.compute));
-  audit.hidden_memory = std::min(audit.hidden_memory, memory / 4);
-}
-
 AuditReport run_audit(const AuditArguments& arguments) {
   const BuiltIn built_in = find_built_in();
   const auto inputs = read_inputs(arguments, built_in);
   const Model& model = *inputs->reference;
-  const TokenizedCorpus corpus = read_and_tokenize(arguments, built_in, model);
-  Device device(arguments.device, arguments.threads);
+  const TokenizedCorpus corpus =
+      tokenize_text(read_text(arguments.text, built_in), arguments.text, model);
+  const ComputeArguments& compute = arguments.compute;
+  Device device(compute.device, compute.threads);
 
   EngineOptions engine_options;
-  engine_options.compute = parse_compute_type(arguments.compute);
+  engine_options.compute = parse_compute_type(compute.compute);
   AuditOptions options;
-  options.reference_language = arguments.reference_language;
-  options.draws = arguments.draws;
-  options.seed = arguments.seed;
-  divide_memory(arguments.memory, model, engine_options, options);
+  options.reference_language = arguments.text.reference_language;
+  options.draws = compute.draws;
+  options.seed = compute.seed;
+  divide_memory(compute, model, engine_options, options);
   Engine engine(device, engine_options);
 
   AuditReport report;
   report.model = model_facts(model);
-  report.corpus = {corpus.name, corpus.parallel, arguments.window, {}};
-  for (const auto& language : corpus.languages) report.corpus.languages.push_back(language.code);
-  report.settings = {device.name(),    device.description(),  arguments.compute,
+  report.corpus = corpus_facts(corpus, arguments.text);
+  report.settings = {device.name(),    device.description(),  compute.compute,
                      device.threads(), arguments.seed_family, arguments.include};
-  ProgressLine line(arguments.quiet);
+  ProgressLine line(compute.quiet);
   report.result =
       audit(engine, {&model, &inputs->reference_assignment}, inputs->runs, corpus, options,
             [&](std::string_view stage, double done) { line.update(stage, done); });
@@ -257,13 +201,6 @@ Outcome run_command(AuditArguments arguments) {
   return missed ? Outcome::kThreshold : Outcome::kDone;
 }
 
-// CLI11 reads "-3" into an unsigned number as 2^64 - 3.
-const CLI::Validator kNotNegative(
-    [](const std::string& text) {
-      return text.find('-') == text.npos ? "" : fmt::format("{} is negative", text);
-    },
-    "");
-
 void add_inputs(CLI::App& command, AuditArguments& a) {
   command.add_option("MODEL", a.model,
                      "GGUF file or Hugging Face directory (default: polyglot-12)");
@@ -290,22 +227,7 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
       .add_option("--seed-family", a.seed_family,
                   "Parameters that seed schemes take: A, B or C, as in the published study")
       ->capture_default_str();
-  command.add_option("--corpus", a.corpus, "builtin, a directory of <lang>.txt, or a .jsonl file")
-      ->capture_default_str();
-  command.add_option("--langs", a.languages, "Languages, as en,de,zh (default: all there are)")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
-      ->capture_default_str();
-  command.add_flag("--not-parallel", a.not_parallel, "Lines of different languages are unrelated");
-  command.add_option("--max-units", a.max_units, "Use the first N units of each language")
-      ->check(kNotNegative);
-  command
-      .add_option("--window", a.window,
-                  "Cut the text into windows of N tokens and score the second half of each, as "
-                  "llama-perplexity does")
-      ->check(kNotNegative);
+  add_text_options(command, a.text);
 }
 
 void add_outputs(CLI::App& command, AuditArguments& a) {
@@ -315,21 +237,7 @@ void add_outputs(CLI::App& command, AuditArguments& a) {
   command.add_option("--fail-if", a.fail_if, "Exit with 3 if so: worst_kl>0.02; repeatable")
       ->allow_extra_args(false)
       ->type_name("LIMIT");
-  command.add_option("--device", a.device, "Where to compute")->capture_default_str();
-  command.add_option("--compute", a.compute, "Precision of products: f32 or bf16")
-      ->capture_default_str();
-  command.add_option("--threads", a.threads, "Threads (default: one a core)")->check(kNotNegative);
-  command.add_option("--memory", a.memory, "Memory to use, as 4GB (default: 60 % of what is free)")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-      ->transform(kNotNegative)
-      ->type_name("SIZE");
-  command.add_option("--seed", a.seed, "Seed of the bootstrap")
-      ->capture_default_str()
-      ->check(kNotNegative);
-  command.add_option("--draws", a.draws, "Bootstrap draws")
-      ->capture_default_str()
-      ->check(CLI::Range(100, 10'000'000));
-  command.add_flag("--quiet", a.quiet, "No progress");
+  add_compute_options(command, a.compute);
   command.add_flag("--list-schemes", a.list_schemes, "List the schemes and stop");
   command.add_flag("--list-languages", a.list_languages, "List the languages and stop");
 }

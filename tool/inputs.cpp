@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "isogloss/base/error.h"
 #include "isogloss/quantize/quantize.h"
 #include "isogloss/text/text.h"
 
@@ -20,6 +21,10 @@ BuiltIn find_built_in() {
   return {source / "models" / "polyglot-12", builtin_corpus_directory(source / "data")};
 }
 
+fs::path model_path(const std::string& named, const BuiltIn& built_in) {
+  return named.empty() ? built_in.model : fs::path(named);
+}
+
 ModelFacts model_facts(const Model& model) {
   ModelFacts facts;
   facts.path = model.path().string();
@@ -32,6 +37,111 @@ ModelFacts model_facts(const Model& model) {
   facts.bits_per_weight = size.bits_per_weight;
   facts.quantized_blocks = model.quantized_blocks();
   return facts;
+}
+
+const CLI::Validator kNotNegative(
+    [](const std::string& text) {
+      return text.find('-') == text.npos ? "" : fmt::format("{} is negative", text);
+    },
+    "");
+
+void add_text_options(CLI::App& command, TextArguments& a) {
+  command.add_option("--corpus", a.corpus, "builtin, a directory of <lang>.txt, or a .jsonl file")
+      ->capture_default_str();
+  command.add_option("--langs", a.languages, "Languages, as en,de,zh (default: all there are)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
+      ->capture_default_str();
+  command.add_flag("--not-parallel", a.not_parallel, "Lines of different languages are unrelated");
+  command.add_option("--max-units", a.max_units, "Use the first N units of each language")
+      ->check(kNotNegative);
+  command
+      .add_option("--window", a.window,
+                  "Cut the text into windows of N tokens and score the second half of each, as "
+                  "llama-perplexity does")
+      ->check(kNotNegative);
+}
+
+Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in) {
+  const bool builtin = arguments.corpus == "builtin";
+  CorpusOptions options;
+  options.languages = arguments.languages;
+  options.parallel = !arguments.not_parallel && arguments.window == 0;
+  options.max_units = arguments.max_units;
+  Corpus corpus = read_corpus(builtin ? built_in.corpus : fs::path(arguments.corpus), options);
+  corpus.name = arguments.corpus;
+  return corpus;
+}
+
+TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& arguments,
+                              const Model& model) {
+  const Tokenizer tokenizer(model.vocabulary(), model.path().string());
+  const size_t context = model.config().context_length;
+  if (arguments.window == 0) return tokenize(corpus, tokenizer, context);
+  if (arguments.window > context) {
+    fail(ErrorCode::kBadArgument, "--window {}: the model's context holds {} tokens",
+         arguments.window, context);
+  }
+  return tokenize_windows(corpus, tokenizer, arguments.window);
+}
+
+AuditReport::CorpusFacts corpus_facts(const TokenizedCorpus& corpus,
+                                      const TextArguments& arguments) {
+  AuditReport::CorpusFacts facts{corpus.name, corpus.parallel, arguments.window, {}};
+  for (const auto& language : corpus.languages) facts.languages.push_back(language.code);
+  return facts;
+}
+
+void add_compute_options(CLI::App& command, ComputeArguments& a) {
+  command.add_option("--device", a.device, "Where to compute")->capture_default_str();
+  command.add_option("--compute", a.compute, "Precision of products: f32 or bf16")
+      ->capture_default_str();
+  command.add_option("--threads", a.threads, "Threads (default: one a core)")->check(kNotNegative);
+  command.add_option("--memory", a.memory, "Memory to use, as 4GB (default: 60 % of what is free)")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->transform(kNotNegative)
+      ->type_name("SIZE");
+  command.add_option("--seed", a.seed, "Seed of the bootstrap")
+      ->capture_default_str()
+      ->check(kNotNegative);
+  command.add_option("--draws", a.draws, "Bootstrap draws")
+      ->capture_default_str()
+      ->check(CLI::Range(100, 10'000'000));
+  command.add_flag("--quiet", a.quiet, "No progress");
+}
+
+void divide_memory(const ComputeArguments& arguments, const Model& model, EngineOptions& engine,
+                   ScoringOptions& scoring) {
+  constexpr double kShareOfFree = 0.6;
+  constexpr uint64_t kUnknown = 4ULL << 30;
+  uint64_t memory = arguments.memory;
+  if (memory == 0) {
+    const uint64_t available = available_memory();
+    memory = available == 0 ? kUnknown
+                            : static_cast<uint64_t>(kShareOfFree * static_cast<double>(available));
+  }
+  engine.weight_memory = std::min(memory / 2, 2 * decoded_bytes(model, engine.compute));
+  scoring.hidden_memory = std::min(scoring.hidden_memory, memory / 4);
+}
+
+SeedFamily parse_seed_family(const std::string& name) {
+  if (name == "A") return SeedFamily::kA;
+  if (name == "B") return SeedFamily::kB;
+  if (name == "C") return SeedFamily::kC;
+  fail(ErrorCode::kBadArgument, "--seed-family {}: expected A, B or C", name);
+}
+
+void parse_protect(const std::string& text, AssignmentRequest& request) {
+  if (text == "none") return;
+  const size_t equals = text.find('=');
+  request.protect = text.substr(0, equals);
+  if (equals == std::string::npos) return;
+  if (equals == 0) {
+    fail(ErrorCode::kBadArgument, "--protect {}: no units before '='; expected UNITS=SCHEME", text);
+  }
+  request.protect_scheme = parse_scheme(text.substr(equals + 1));
 }
 
 }  // namespace isogloss

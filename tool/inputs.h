@@ -1,8 +1,11 @@
 // What commands read: the data that comes with the program, and models with their facts.
 #pragma once
 
+#include <CLI/CLI.hpp>
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "isogloss/report/report.h"
 
@@ -14,7 +17,47 @@ struct BuiltIn {
 };
 BuiltIn find_built_in();
 
+// `named`, or polyglot-12 where nothing is named.
+std::filesystem::path model_path(const std::string& named, const BuiltIn& built_in);
+
 // What a report says of a model before anything else.
 ModelFacts model_facts(const Model& model);
+
+// Refuses negative numbers: CLI11 reads "-3" into an unsigned number as 2^64 - 3.
+extern const CLI::Validator kNotNegative;
+
+// The text that is measured on.
+struct TextArguments {
+  std::string corpus = "builtin";
+  std::vector<std::string> languages;
+  std::string reference_language = "en";
+  size_t max_units = 0, window = 0;
+  bool not_parallel = false;
+};
+void add_text_options(CLI::App& command, TextArguments& arguments);
+Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in);
+TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& arguments,
+                              const Model& model);
+AuditReport::CorpusFacts corpus_facts(const TokenizedCorpus& corpus,
+                                      const TextArguments& arguments);
+
+// Where and how it is computed, and the bootstrap.
+struct ComputeArguments {
+  std::string device = "cpu", compute = "f32";
+  size_t threads = 0, draws = AuditOptions{}.draws;
+  uint64_t seed = AuditOptions{}.seed, memory = 0;
+  bool quiet = false;
+};
+void add_compute_options(CLI::App& command, ComputeArguments& arguments);
+
+// Memory for decoded weights and hidden states: what the user allows, else a share of what is free.
+// Weights of two variants are as many as are used at a time.
+void divide_memory(const ComputeArguments& arguments, const Model& model, EngineOptions& engine,
+                   ScoringOptions& scoring);
+
+SeedFamily parse_seed_family(const std::string& name);
+
+// "UNITS", "UNITS=SCHEME" or "none".
+void parse_protect(const std::string& text, AssignmentRequest& request);
 
 }  // namespace isogloss

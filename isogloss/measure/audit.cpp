@@ -8,25 +8,6 @@
 namespace isogloss {
 namespace {
 
-// Shares of ln|V| and of flipped tokens at which a model counts as broken; science of the two
-// regimes: arXiv 2604.19884 ("signal degradation" and "computation collapse").
-constexpr double kCollapsedShare = 0.9;
-constexpr double kDegradedFlips = 0.5;
-
-Statistic ratio(Column numerator, Column denominator, double scale = 1) {
-  return [=](std::span<const double> totals) -> std::optional<double> {
-    if (totals[denominator] <= 0) return std::nullopt;
-    return scale * totals[numerator] / totals[denominator];
-  };
-}
-
-Statistic excess(Column denominator, double scale = 1) {
-  return [=](std::span<const double> totals) -> std::optional<double> {
-    if (totals[denominator] <= 0) return std::nullopt;
-    return scale * (totals[kNll] - totals[kNllReference]) / totals[denominator];
-  };
-}
-
 Measured measured(std::optional<Estimate> estimate) {
   if (estimate) return {estimate, ""};
   return {std::nullopt, "UNDEFINED: nothing to divide by"};
@@ -44,11 +25,12 @@ KlPerToken kl_distribution(const LanguageScores& scores, const Estimate& mean) {
 
 LanguageResult summarize_language(const TokenizedLanguage& language, const LanguageScores& scores,
                                   const LanguageSample& sample) {
-  const auto mean = [&](const Statistic& statistic) {
-    return measured(percentile_interval(sample.sums, sample.bootstrap, statistic));
-  };
-  const auto ratio_of = [&](const Statistic& statistic) {
-    return measured(bca_interval(sample.sums, sample.bootstrap, statistic));
+  const auto measure = [&](RatioMetric metric) {
+    const Statistic value = [=](std::span<const double> totals) { return ratio(metric, totals); };
+    // A mean over units is no ratio of sums that vary together.
+    const bool mean = get_ratio_metric_info(metric).denominator == kUnits;
+    return measured(mean ? percentile_interval(sample.sums, sample.bootstrap, value)
+                         : bca_interval(sample.sums, sample.bootstrap, value));
   };
   LanguageResult result;
   result.code = language.code;
@@ -59,25 +41,15 @@ LanguageResult summarize_language(const TokenizedLanguage& language, const Langu
   result.nll_per_token = sample.total(kNll) / sample.total(kTokens);
   result.ppl_reference = std::exp(result.nll_reference_per_token);
   result.ppl = std::exp(result.nll_per_token);
-  result.excess_nats_per_unit = mean(excess(kUnits));
-  result.excess_bits_per_byte = ratio_of(excess(kBytes, std::numbers::log2e));
-  const Measured kl_mean = ratio_of(ratio(kKl, kTokens));
+  result.excess_nats_per_unit = measure(RatioMetric::kExcessNatsPerUnit);
+  result.excess_bits_per_byte = measure(RatioMetric::kExcessBitsPerByte);
+  const Measured kl_mean = measure(RatioMetric::kKlPerToken);
   ISOGLOSS_ASSERT(kl_mean.estimate.has_value());  // every language scores tokens
   result.kl_per_token = kl_distribution(scores, *kl_mean.estimate);
-  result.kl_per_unit = mean(ratio(kKl, kUnits));
-  result.kl_per_byte = ratio_of(ratio(kKl, kBytes));
-  result.flip_rate = ratio_of(ratio(kFlips, kTokens));
+  result.kl_per_unit = measure(RatioMetric::kKlPerUnit);
+  result.kl_per_byte = measure(RatioMetric::kKlPerByte);
+  result.flip_rate = measure(RatioMetric::kFlipRate);
   return result;
-}
-
-Regime find_regime(const std::vector<LanguageResult>& languages, size_t vocab_size) {
-  const double collapsed = kCollapsedShare * std::log(static_cast<double>(vocab_size));
-  Regime regime = Regime::kNormal;
-  for (const auto& language : languages) {
-    if (language.nll_per_token >= collapsed) return Regime::kCollapsed;
-    if (language.flip_rate.estimate->value > kDegradedFlips) regime = Regime::kDegraded;
-  }
-  return regime;
 }
 
 void check_reference_language(const TokenizedCorpus& corpus, const AuditOptions& options) {
@@ -107,18 +79,6 @@ void apply_noise_floor(RunResult& run, const NoiseFloor& floor) {
 
 }  // namespace
 
-std::string_view to_string(Regime regime) {
-  switch (regime) {
-    case Regime::kNormal:
-      return "NORMAL";
-    case Regime::kDegraded:
-      return "DEGRADED";
-    case Regime::kCollapsed:
-      return "COLLAPSED";
-  }
-  ISOGLOSS_ASSERT(false);
-}
-
 LanguageSample sample_language(const TokenizedLanguage& language, const LanguageScores& scores,
                                const AuditOptions& options, uint64_t seed) {
   UnitSums sums{scores.units.size(), kColumns, {}};
@@ -144,13 +104,15 @@ LanguageSample sample_language(const TokenizedLanguage& language, const Language
 RunResult summarize_run(const TokenizedCorpus& corpus, const CorpusScores& scores,
                         const AuditOptions& options, size_t vocab_size) {
   RunResult result;
+  RegimeFinder regime(vocab_size);
   std::vector<LanguageSample> samples;
   for (size_t l = 0; l < corpus.languages.size(); ++l) {
     const uint64_t seed = corpus.parallel ? options.seed : options.seed + l;
     samples.push_back(sample_language(corpus.languages[l], scores[l], options, seed));
     result.languages.push_back(summarize_language(corpus.languages[l], scores[l], samples.back()));
+    regime.add(samples.back().totals);
   }
-  result.regime = find_regime(result.languages, vocab_size);
+  result.regime = regime.regime();
   add_disparity(result, samples, options, corpus.parallel);
   return result;
 }
@@ -164,9 +126,14 @@ AuditResult audit(Engine& engine, const Variant& reference, const std::vector<Au
   result.parallel = corpus.parallel;
   result.seed = options.seed;
   result.draws = options.draws;
-  Meter meter(audit_work(reference, runs, corpus, options), progress);
+  std::vector<Configuration> configurations;
+  for (const AuditRun& run : runs) configurations.push_back({run.name, run.variant, {}});
+  const ScoringPlan plan = plan_scoring(reference, configurations, options);
+  Meter meter(noise_floor_work(reference, corpus) +
+                  scoring_work(plan, corpus, all_sequences(corpus), options),
+              progress);
   result.noise_floor = measure_noise_floor(engine, reference, corpus, options, meter);
-  const auto scores = score_corpus(engine, reference, runs, corpus, options, meter);
+  const auto scores = score_corpus(engine, reference, configurations, corpus, options, meter);
   result.multiply_adds = meter.done();
   for (size_t r = 0; r < runs.size(); ++r) {
     RunResult run = summarize_run(corpus, scores[r], options, reference.model->config().vocab_size);

@@ -14,7 +14,7 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // KL per unit where units mean the same in every language, per byte where they do not.
 double loss(std::span<const double> totals, bool parallel) {
-  return totals[kKl] / totals[parallel ? kUnits : kBytes];
+  return *ratio(loss_metric(parallel), totals);
 }
 
 // Percentile interval of values already drawn; draws that are not finite are left out. `status`
@@ -134,13 +134,6 @@ void add_rho(RunResult& result, const std::vector<LanguageSample>& samples,
   }
 }
 
-// The published study's degradation: percent growth of perplexity, mean NLL over predicted tokens.
-double seed_degradation(std::span<const double> totals) {
-  return 100 * std::expm1((totals[kNll] - totals[kNllReference]) / totals[kTokens]);
-}
-
-// Its ratio to the reference language's. It is undefined where the reference language did not get
-// worse, which the study's scripts met with infinity, 0 or 1; here it is named instead.
 void add_seed_disparity(RunResult& result, const std::vector<LanguageSample>& samples,
                         const AuditOptions& options) {
   const auto place =
@@ -154,8 +147,7 @@ void add_seed_disparity(RunResult& result, const std::vector<LanguageSample>& sa
   }
   const LanguageSample& reference = samples[static_cast<size_t>(place - result.languages.begin())];
   const auto disparity = [](std::span<const double> language, std::span<const double> base) {
-    const double degradation = seed_degradation(base);
-    return degradation > 0 ? seed_degradation(language) / degradation : kNaN;
+    return seed_disparity(language, base).value_or(kNaN);
   };
   const std::string degenerate =
       "DEGENERATE: the reference language's perplexity did not grow, so there is no ratio";

@@ -98,8 +98,8 @@ TokenScore compare(const ReferenceSums& reference, const LogitSums& sums) {
   return {reference_log_sum - static_cast<double>(reference.target),
           run_log_sum - static_cast<double>(sums.target),
           // Rounding can leave a KL of nothing a little below 0; what is not finite passes through.
-          static_cast<float>(kl < 0 && std::isfinite(kl) ? 0 : kl),
-          reference.argmax != sums.argmax};
+          static_cast<float>(kl < 0 && std::isfinite(kl) ? 0 : kl), reference.argmax != sums.argmax,
+          static_cast<float>(reference_log_sum - reference.cross / reference.sum)};
 }
 
 }  // namespace isogloss

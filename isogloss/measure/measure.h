@@ -13,36 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "isogloss/base/progress.h"
-#include "isogloss/forward/forward.h"
-#include "isogloss/tokens/tokens.h"
+#include "isogloss/measure/metrics.h"
+#include "isogloss/measure/scores.h"
+#include "isogloss/measure/statistics.h"
 
 namespace isogloss {
-
-// A point estimate with the ends of its two-sided interval.
-struct Estimate {
-  double value = 0;
-  double lo = 0;
-  double hi = 0;
-};
-
-// Level of every interval that is reported.
-inline constexpr double kConfidence = 0.95;
-
-// How far the quantized model is from working. Only kNormal supports claims about localisation.
-enum class Regime {
-  kNormal,
-  kDegraded,   // more than half of the predicted tokens changed in some language
-  kCollapsed,  // some language costs at least 0.9 ln|V| nats a token: no better than guessing
-};
-std::string_view to_string(Regime regime);
-
-// A number with its interval, or the reason why there is none. `status` is "" when `estimate` is
-// set.
-struct Measured {
-  std::optional<Estimate> estimate;
-  std::string status;
-};
 
 // Distribution of KL(reference || quantized) over scored tokens.
 struct KlPerToken {
@@ -98,16 +73,6 @@ struct RunResult {
   std::vector<LanguageResult> languages;  // in the order of the corpus
 };
 
-// The reference against itself, computed with other batch shapes, on a sample of the units: what
-// differs here is rounding and not quantization.
-struct NoiseFloor {
-  size_t tokens = 0;
-  double kl_per_token_mean = 0;
-  double kl_per_token_max = 0;
-  double flip_rate = 0;
-  double nll_per_token_max = 0;  // largest absolute difference
-};
-
 struct AuditResult {
   NoiseFloor noise_floor;
   std::string reference_language;
@@ -124,15 +89,10 @@ struct AuditRun {
   Variant variant;
 };
 
-struct AuditOptions {
+struct AuditOptions : ScoringOptions {
   std::string reference_language = "en";  // a code of the corpus, or "geomean"
   size_t draws = 10000;
   uint64_t seed = 1;
-  size_t batch_tokens = 2048;           // packed together
-  uint64_t hidden_memory = 1ULL << 28;  // bytes of hidden states kept at once
-  size_t runs_at_once = 16;             // scored together, against logits computed once
-  size_t head_rows = 1024;              // positions whose logits are computed together
-  size_t logits_at_once = 1 << 21;      // of each model; a cache holds them
 };
 
 // Measures each run against `reference` on every sequence of the corpus. Each run's model must be

@@ -7,17 +7,9 @@
 #include <vector>
 
 #include "isogloss/measure/measure.h"
-#include "isogloss/measure/statistics_impl.h"
+#include "isogloss/measure/statistics.h"
 
 namespace isogloss {
-
-// What one position says about one run.
-struct TokenScore {
-  double nll_reference = 0;
-  double nll = 0;
-  float kl = 0;  // KL(reference || run), at least 0
-  bool flipped = false;
-};
 
 // Sums over a row of logits. With p and q the distributions of the reference and of a run, a and b
 // their logits, and w = e^(a - most a):
@@ -51,39 +43,11 @@ struct LanguageScores {
 };
 using CorpusScores = std::vector<LanguageScores>;  // by language
 
-// Counts the multiply-adds of products over weights, so that the time left is judged by work.
-class Meter {
- public:
-  Meter(double total, Progress progress) : total_(total), progress_(std::move(progress)) {}
-  void add(std::string_view stage, double work) {
-    done_ += work;
-    if (progress_) progress_(stage, std::min(1.0, done_ / total_));
-  }
-  double done() const { return done_; }
-
- private:
-  double total_;
-  double done_ = 0;
-  Progress progress_;
-};
-
-// What an audit takes, its noise floor included.
-double audit_work(const Variant& reference, const std::vector<AuditRun>& runs,
-                  const TokenizedCorpus& corpus, const AuditOptions& options);
-
 // Scores every run against the reference. Result: [run][language].
 std::vector<CorpusScores> score_corpus(Engine& engine, const Variant& reference,
-                                       const std::vector<AuditRun>& runs,
-                                       const TokenizedCorpus& corpus, const AuditOptions& options,
+                                       std::span<const Configuration> runs,
+                                       const TokenizedCorpus& corpus, const ScoringOptions& options,
                                        Meter& meter);
-
-// The reference scored against itself in two packings, on a sample of the corpus.
-NoiseFloor measure_noise_floor(Engine& engine, const Variant& reference,
-                               const TokenizedCorpus& corpus, const AuditOptions& options,
-                               Meter& meter);
-
-// What a unit contributes to each sum over units.
-enum Column : size_t { kUnits, kTokens, kBytes, kNllReference, kNll, kKl, kFlips, kColumns };
 
 // The sums of one language with their bootstrap. Languages of a parallel corpus draw the same
 // units.

@@ -2,14 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 
 namespace isogloss {
 namespace {
 
-void run_stage(const Pass& pass, size_t stage, Engine& engine, Meter& meter,
-               std::vector<HiddenStates>& hidden) {
+using BatchStates = std::vector<HiddenStates>;  // by batch
+
+void run_stage(const Pass& pass, size_t stage, Engine& engine, Meter& meter, BatchStates& hidden) {
   const auto& batches = pass.packing->batches;
   if (stage == 0) {
     hidden.clear();
@@ -20,6 +22,23 @@ void run_stage(const Pass& pass, size_t stage, Engine& engine, Meter& meter,
   for (size_t b = 0; b < batches.size(); ++b) {
     engine.run_half(pass.variant, stage - 1, batches[b], hidden[b]);
     meter.add(pass.name, work * static_cast<double>(batches[b].size()));
+  }
+}
+
+// Stages 2d + 1 and 2d + 2 are the halves of block d.
+bool is_frozen(std::span<const size_t> frozen_blocks, size_t stage) {
+  return stage > 0 && std::ranges::binary_search(frozen_blocks, (stage - 1) / 2);
+}
+
+// hidden += after - before
+void add_difference(const BatchStates& before, const BatchStates& after, BatchStates& hidden) {
+  for (size_t b = 0; b < hidden.size(); ++b) {
+    for (size_t t = 0; t < hidden[b].tokens(); ++t) {
+      const auto from = before[b].row(t);
+      const auto to = after[b].row(t);
+      const auto row = hidden[b].row(t);
+      for (size_t i = 0; i < row.size(); ++i) row[i] += to[i] - from[i];
+    }
   }
 }
 
@@ -34,7 +53,8 @@ size_t half_of(const TensorView& tensor) {
 
 // What decides a stage's weights: the model and its tensors' schemes, by stage. The output's are
 // left out.
-std::vector<std::string> stage_keys(const Variant& variant) {
+std::vector<std::string> stage_keys(const Configuration& configuration) {
+  const Variant& variant = configuration.variant;
   const Model& model = *variant.model;
   std::vector<std::string> keys(stages_of(model), fmt::format("{}", fmt::ptr(&model)));
   for (size_t i = 0; i < model.tensors().size(); ++i) {
@@ -44,8 +64,27 @@ std::vector<std::string> stage_keys(const Variant& variant) {
     const size_t stage = role.per_layer() ? 1 + half_of(tensor) : 0;
     keys[stage] += ' ' + to_string(variant.assignment->schemes[i]);
   }
+  for (size_t stage = 1; stage < keys.size(); ++stage) {
+    if (is_frozen(configuration.frozen_blocks, stage)) keys[stage] = "frozen";
+  }
   return keys;
 }
+
+// What the reference's blocks add, once its states before and after each are known.
+class ReferenceStates {
+ public:
+  void keep(size_t stage, const BatchStates& hidden) {
+    if (stage % 2 == 0) states_.push_back(hidden);
+  }
+
+  // The first half of a frozen block adds nothing yet, the second what both add.
+  void run_frozen_stage(size_t stage, BatchStates& hidden) const {
+    if (stage % 2 == 0) add_difference(states_[stage / 2 - 1], states_[stage / 2], hidden);
+  }
+
+ private:
+  std::vector<BatchStates> states_;  // before block d; after the last
+};
 
 }  // namespace
 
@@ -70,12 +109,19 @@ Pass run_stages(Pass pass, Engine& engine, Meter& meter) {
   return pass;
 }
 
-std::vector<StageIds> stage_ids(std::span<const Variant> variants) {
+std::vector<Configuration> with_reference(const Variant& reference,
+                                          std::span<const Configuration> configurations) {
+  std::vector<Configuration> all = {{"reference", reference, {}}};
+  all.insert(all.end(), configurations.begin(), configurations.end());
+  return all;
+}
+
+std::vector<StageIds> stage_ids(std::span<const Configuration> configurations) {
   std::map<std::string, size_t> ids;
   std::vector<StageIds> result;
-  for (const Variant& variant : variants) {
+  for (const Configuration& configuration : configurations) {
     StageIds& stages = result.emplace_back();
-    for (const std::string& key : stage_keys(variant)) {
+    for (const std::string& key : stage_keys(configuration)) {
       stages.push_back(ids.emplace(key, ids.size()).first->second);
     }
   }
@@ -84,24 +130,41 @@ std::vector<StageIds> stage_ids(std::span<const Variant> variants) {
 
 void run_schedule(const Schedule& schedule, std::span<const Pass> passes, Engine& engine,
                   Meter& meter, const Finish& finish) {
-  std::vector<std::vector<HiddenStates>> slots(schedule.slots);
+  const bool freezes =
+      std::ranges::any_of(passes, [](const Pass& pass) { return !pass.frozen_blocks.empty(); });
+  ReferenceStates reference;
+  std::vector<BatchStates> slots(schedule.slots);
   for (const Step& step : schedule.steps) {
     if (step.kind == Step::Kind::kFinish) {
       finish(step.configuration, slots[step.source]);
       continue;
     }
-    if (step.source != step.target) slots[step.target] = slots[step.source];
-    run_stage(passes[step.configuration], step.stage, engine, meter, slots[step.target]);
+    BatchStates& hidden = slots[step.target];
+    if (step.source != step.target) hidden = slots[step.source];
+    const Pass& pass = passes[step.configuration];
+    if (is_frozen(pass.frozen_blocks, step.stage)) {
+      reference.run_frozen_stage(step.stage, hidden);
+      continue;
+    }
+    run_stage(pass, step.stage, engine, meter, hidden);
+    if (freezes && step.configuration == 0) reference.keep(step.stage, hidden);
   }
 }
 
-double schedule_work(const Schedule& schedule, std::span<const Variant> variants) {
+double schedule_work(const Schedule& schedule, std::span<const Configuration> configurations) {
   double work = 0;
   for (const Step& step : schedule.steps) {
+    const Configuration& configuration = configurations[step.configuration];
     if (step.kind != Step::Kind::kCompute || step.stage == 0) continue;
-    work += half_work(*variants[step.configuration].model, step.stage - 1);
+    if (is_frozen(configuration.frozen_blocks, step.stage)) continue;
+    work += half_work(*configuration.variant.model, step.stage - 1);
   }
   return work;
+}
+
+bool freezes_blocks(std::span<const Configuration> configurations) {
+  return std::ranges::any_of(configurations,
+                             [](const auto& entry) { return !entry.frozen_blocks.empty(); });
 }
 
 }  // namespace isogloss

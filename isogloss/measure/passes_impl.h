@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "isogloss/measure/measure_impl.h"
 #include "isogloss/measure/schedule_impl.h"
+#include "isogloss/measure/scores.h"
 #include "isogloss/measure/slices_impl.h"
 
 namespace isogloss {
@@ -18,10 +18,11 @@ struct Position {
   size_t offset = 0;    // of the token that predicts
 };
 
-// A variant's hidden states before the head, batch by batch.
+// A configuration's hidden states before the head, batch by batch.
 struct Pass {
   Variant variant;
   std::string_view name;
+  std::span<const size_t> frozen_blocks;  // ascending
   const Packing* packing = nullptr;
   size_t head_rows = 0;  // rows the head takes at once
   std::vector<HiddenStates> hidden;
@@ -40,15 +41,23 @@ double head_work(const Model& model);
 // next, so that its weights are made once. The head is not among them.
 Pass run_stages(Pass pass, Engine& engine, Meter& meter);
 
-// What each variant computes its stages with, for a schedule.
-std::vector<StageIds> stage_ids(std::span<const Variant> variants);
+// The reference, then every configuration.
+std::vector<Configuration> with_reference(const Variant& reference,
+                                          std::span<const Configuration> configurations);
 
-// Calls finish(configuration, hidden states) for every pass, in the order of the schedule.
+// What each configuration computes its stages with, for a schedule.
+std::vector<StageIds> stage_ids(std::span<const Configuration> configurations);
+
+// Calls finish(configuration, hidden states) for every pass, in the order of the schedule, in which
+// the reference, pass 0, comes first: frozen blocks add what it adds.
 using Finish = std::function<void(size_t configuration, const std::vector<HiddenStates>& hidden)>;
 void run_schedule(const Schedule& schedule, std::span<const Pass> passes, Engine& engine,
                   Meter& meter, const Finish& finish);
 
 // Multiply-adds a token of all computed stages.
-double schedule_work(const Schedule& schedule, std::span<const Variant> variants);
+double schedule_work(const Schedule& schedule, std::span<const Configuration> configurations);
+
+// Whether any block of any configuration is frozen.
+bool freezes_blocks(std::span<const Configuration> configurations);
 
 }  // namespace isogloss

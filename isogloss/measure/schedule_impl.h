@@ -17,7 +17,7 @@ struct Step {
   enum class Kind {
     kCompute,  // `stage` with the weights of `configuration`, from slot `source` into slot
                // `target`; stage 0 has no source
-    kFinish,  // all stages of `configuration` are done; its state lies in slot `source`
+    kFinish,   // all stages of `configuration` are done; its state lies in slot `source`
   };
   Kind kind = Kind::kCompute;
   size_t configuration = 0;

@@ -44,12 +44,11 @@ class HeadRows {
 }  // namespace
 
 SliceScorer::SliceScorer(const TokenizedCorpus& corpus, std::span<const SequenceId> slice,
-                         const AuditOptions& options)
+                         const ScoringOptions& options)
     : corpus_(corpus), slice_(slice), options_(options) {
   for (size_t s = 0; s < slice.size(); ++s) {
-    const Sequence& sequence = get_sequence(corpus, slice[s]);
-    for (size_t t = sequence.first_scored; t < sequence.tokens.size(); ++t) {
-      positions_.push_back({s, t - 1});
+    for (const size_t predicted : scored_offsets(corpus, slice[s], options)) {
+      positions_.push_back({s, predicted - 1});
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "isogloss/measure/measure_impl.h"
 #include "isogloss/measure/passes_impl.h"
 
 namespace isogloss {
@@ -15,7 +16,7 @@ namespace isogloss {
 class SliceScorer {
  public:
   SliceScorer(const TokenizedCorpus& corpus, std::span<const SequenceId> slice,
-              const AuditOptions& options);
+              const ScoringOptions& options);
 
   // Called with the place of a run in `runs`, for each of its sequences in order of position.
   using Sink = std::function<void(size_t run, SequenceId sequence, const TokenScore& score)>;
@@ -32,7 +33,7 @@ class SliceScorer {
 
   const TokenizedCorpus& corpus_;
   std::span<const SequenceId> slice_;
-  const AuditOptions& options_;
+  const ScoringOptions& options_;
   std::vector<Position> positions_;
   std::span<const Position> chunk_;
   std::vector<ReferenceSums> reference_sums_;

@@ -1,6 +1,10 @@
-#include <algorithm>
-
 #include "isogloss/measure/slices_impl.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "isogloss/base/random.h"
 
 namespace isogloss {
 
@@ -14,6 +18,24 @@ std::vector<SequenceId> all_sequences(const TokenizedCorpus& corpus) {
     for (size_t i = 0; i < corpus.languages[l].sequences.size(); ++i) ids.push_back({l, i});
   }
   return ids;
+}
+
+std::vector<size_t> scored_offsets(const TokenizedCorpus& corpus, SequenceId id,
+                                   const ScoringOptions& options) {
+  const Sequence& sequence = get_sequence(corpus, id);
+  std::vector<size_t> offsets(sequence.scored());
+  std::iota(offsets.begin(), offsets.end(), sequence.first_scored);
+  const double wanted = std::ceil(options.positions * static_cast<double>(offsets.size()));
+  const auto count = std::min(static_cast<size_t>(wanted), offsets.size());
+  if (count == offsets.size()) return offsets;
+  // A stream of its own for each sequence: the two mixed ids are far apart.
+  Random random(options.position_seed + Random(id.language).next() + Random(~id.index).next());
+  for (size_t i = 0; i < count; ++i) {
+    std::swap(offsets[i], offsets[i + random.below(offsets.size() - i)]);
+  }
+  offsets.resize(count);
+  std::ranges::sort(offsets);
+  return offsets;
 }
 
 std::vector<SequenceId> noise_sample(const TokenizedCorpus& corpus) {
@@ -32,7 +54,10 @@ std::vector<SequenceId> noise_sample(const TokenizedCorpus& corpus) {
 
 std::vector<std::span<const SequenceId>> cut_slices(const TokenizedCorpus& corpus,
                                                     std::span<const SequenceId> ids,
-                                                    size_t most_tokens) {
+                                                    const Model& model, const ScoringPlan& plan,
+                                                    const ScoringOptions& options) {
+  const size_t token_bytes = model.config().width * sizeof(float) * plan.states;
+  const size_t most_tokens = options.hidden_memory / token_bytes;
   std::vector<std::span<const SequenceId>> slices;
   size_t first = 0;
   size_t tokens = 0;

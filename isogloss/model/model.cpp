@@ -200,6 +200,17 @@ void Model::forget(const TensorView& tensor) const {
   for (const auto& file : files_) file->forget(tensor.bytes);
 }
 
+std::vector<std::filesystem::path> Model::source_files() const {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& file : files_) paths.push_back(file->path());
+  std::error_code error;
+  if (!std::filesystem::is_directory(path_, error)) return paths;
+  for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json"}) {
+    if (std::filesystem::exists(path_ / name, error)) paths.push_back(path_ / name);
+  }
+  return paths;
+}
+
 std::optional<size_t> Model::find_tensor(Role role, size_t layer) const {
   ISOGLOSS_ASSERT(layer == kNoLayer || layer < config_.layers);
   const size_t index = index_[(layer + 1) * kRoles + static_cast<size_t>(role)];

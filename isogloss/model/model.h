@@ -165,6 +165,9 @@ class Model {
   // Lets the system take back the memory in which a tensor's bytes were read.
   void forget(const TensorView& tensor) const;
 
+  // The files that it was read from: one GGUF file, or those of a directory that are used.
+  std::vector<std::filesystem::path> source_files() const;
+
   // Index into tensors(); nullopt when the model has none of that role.
   std::optional<size_t> find_tensor(Role role, size_t layer = kNoLayer) const;
 

@@ -11,8 +11,6 @@ namespace isogloss {
 namespace {
 
 constexpr size_t kLabelWidth = 14;  // of a fact
-constexpr std::string_view kBold = "\x1b[1m";
-constexpr std::string_view kPlain = "\x1b[0m";
 
 // A column of a table; the first one is aligned left.
 struct Column {
@@ -88,7 +86,7 @@ class InspectTable {
 
   void heading(const std::string& text) {
     line("");
-    line(style_.color ? fmt::format("{}{}{}", kBold, text, kPlain) : text);
+    line(in_style(style_.color, kBold, text));
   }
 
   // `text` beside its label, over as many lines as it takes.

@@ -12,21 +12,23 @@ namespace {
 
 using Language = LanguageResult;
 
-constexpr MetricColumn kColumns[] = {
-    {"excess_nats_per_unit", "excess nats per parallel unit",
-     [](const Language& l) { return l.excess_nats_per_unit; }},
-    {"excess_bits_per_byte", "excess bits per UTF-8 byte",
-     [](const Language& l) { return l.excess_bits_per_byte; }},
-    {"kl_per_unit", "KL divergence in nats per parallel unit",
-     [](const Language& l) { return l.kl_per_unit; }},
-    {"kl_per_token", "mean KL divergence in nats per token",
-     [](const Language& l) {
-       return Measured{l.kl_per_token.mean, ""};
-     }},
-    {"kl_per_byte", "KL divergence in nats per UTF-8 byte",
-     [](const Language& l) { return l.kl_per_byte; }},
-    {"flip_rate", "share of positions whose most likely token changed",
-     [](const Language& l) { return l.flip_rate; }},
+MetricColumn ratio_column(RatioMetric metric, Measured (*get)(const Language&)) {
+  const RatioMetricInfo& info = get_ratio_metric_info(metric);
+  return {info.name, info.title, get};
+}
+
+const MetricColumn kMetricColumns[] = {
+    ratio_column(RatioMetric::kExcessNatsPerUnit,
+                 [](const Language& l) { return l.excess_nats_per_unit; }),
+    ratio_column(RatioMetric::kExcessBitsPerByte,
+                 [](const Language& l) { return l.excess_bits_per_byte; }),
+    ratio_column(RatioMetric::kKlPerUnit, [](const Language& l) { return l.kl_per_unit; }),
+    ratio_column(RatioMetric::kKlPerToken,
+                 [](const Language& l) {
+                   return Measured{l.kl_per_token.mean, ""};
+                 }),
+    ratio_column(RatioMetric::kKlPerByte, [](const Language& l) { return l.kl_per_byte; }),
+    ratio_column(RatioMetric::kFlipRate, [](const Language& l) { return l.flip_rate; }),
     {"rho", "excess nats per unit, relative to the reference language",
      [](const Language& l) { return l.rho; }},
     {"ln_rho", "ln rho", [](const Language& l) { return l.ln_rho; }},
@@ -70,12 +72,12 @@ constexpr SummaryNumber kSummaryNumbers[] = {
 }  // namespace
 
 std::span<const MetricColumn> metric_columns() {
-  return kColumns;
+  return kMetricColumns;
 }
 
 std::vector<std::string> table_metrics() {
   std::vector<std::string> names;
-  for (const auto& column : kColumns) names.emplace_back(column.name);
+  for (const auto& column : kMetricColumns) names.emplace_back(column.name);
   return names;
 }
 
@@ -93,19 +95,6 @@ double summary_number(const AuditReport& report, std::string_view name) {
     extreme = found->smallest ? std::fmin(extreme, value) : std::fmax(extreme, value);
   }
   return extreme;
-}
-
-std::string short_number(double value, int digits) {
-  const double size = std::abs(value);
-  if (size == 0) return "0";
-  if ((size < 1e-3 && digits > 1) || size >= 1e5) return fmt::format("{:.1e}", value);
-  const int places = digits - 1 - static_cast<int>(std::floor(std::log10(size)));
-  return fmt::format("{:.{}f}", value, std::clamp(places, 0, digits + 1));
-}
-
-size_t character_start(std::string_view text, size_t place) {
-  while (place > 0 && (static_cast<unsigned char>(text[place]) & 0xC0) == 0x80) --place;
-  return place;
 }
 
 std::string_view version() {

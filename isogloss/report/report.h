@@ -11,6 +11,7 @@
 #include "isogloss/measure/measure.h"
 #include "isogloss/model/model.h"
 #include "isogloss/study/study.h"
+#include "isogloss/sweep/sweep.h"
 
 namespace isogloss {
 
@@ -67,6 +68,24 @@ std::string to_table(const AuditReport& report, const TableStyle& style);
 // number are passed over, and NaN is left when none has one. Throws Error(kBadArgument) for an
 // unknown name.
 double summary_number(const AuditReport& report, std::string_view name);
+
+// A sweep with what is needed to repeat it.
+struct SweepReport {
+  ModelFacts model;
+  AuditReport::CorpusFacts corpus;
+  AuditReport::Settings settings;
+  std::string scheme, protect, mode, unit;
+  SweepResult result;
+};
+
+std::string to_json(const SweepReport& report);  // as above
+
+// Of a matrix, one line for each unit, language and intervention, every metric with the ends of its
+// interval, its p- and its q-value; of sets, one for each set and language. RFC 4180.
+std::string to_csv(const SweepReport& report);
+
+// At most 100 columns wide.
+std::string to_table(const SweepReport& report, bool color);
 
 // A model as it lies in its file, with the statistics of its weights that were asked for.
 struct InspectReport {

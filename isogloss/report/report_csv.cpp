@@ -5,8 +5,6 @@
 #include "isogloss/report/report_impl.h"
 
 namespace isogloss {
-namespace {
-
 std::string csv_text(std::string_view text) {
   if (text.find_first_of(",\"\n\r") == text.npos) return std::string(text);
   std::string result = "\"";
@@ -14,17 +12,18 @@ std::string csv_text(std::string_view text) {
   return result + '"';
 }
 
-// Empty where there is no number.
-std::string field(double value) {
+std::string csv_number(double value) {
   return std::isfinite(value) ? fmt::format("{}", value) : std::string();
 }
 
-// value,lo,hi
-std::string fields(const Measured& measured) {
+std::string csv_interval(const Measured& measured) {
   if (!measured.estimate) return ",,";
   const Estimate& estimate = *measured.estimate;
-  return fmt::format("{},{},{}", field(estimate.value), field(estimate.lo), field(estimate.hi));
+  return fmt::format("{},{},{}", csv_number(estimate.value), csv_number(estimate.lo),
+                     csv_number(estimate.hi));
 }
+
+namespace {
 
 std::string header() {
   std::string line =
@@ -38,13 +37,13 @@ std::string header() {
 
 std::string row(const RunResult& run, const LanguageResult& language) {
   const KlPerToken& kl = language.kl_per_token;
-  std::string line = fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
-                                 csv_text(run.name), csv_text(run.scheme), csv_text(run.protect),
-                                 run.size_bytes, field(run.bits_per_weight), to_string(run.regime),
-                                 csv_text(language.code), language.tokens, language.units,
-                                 language.bytes, field(language.ppl_reference), field(language.ppl),
-                                 field(kl.median), field(kl.p99), field(kl.p999), field(kl.max));
-  for (const auto& column : metric_columns()) line += "," + fields(column.get(language));
+  std::string line = fmt::format(
+      "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}", csv_text(run.name), csv_text(run.scheme),
+      csv_text(run.protect), run.size_bytes, csv_number(run.bits_per_weight), to_string(run.regime),
+      csv_text(language.code), language.tokens, language.units, language.bytes,
+      csv_number(language.ppl_reference), csv_number(language.ppl), csv_number(kl.median),
+      csv_number(kl.p99), csv_number(kl.p999), csv_number(kl.max));
+  for (const auto& column : metric_columns()) line += "," + csv_interval(column.get(language));
   return line;
 }
 

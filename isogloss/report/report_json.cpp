@@ -4,17 +4,6 @@
 namespace isogloss {
 namespace {
 
-Json estimate(const Estimate& estimate) {
-  return with_status({{"value", number(estimate.value)},
-                      {"lo", number(estimate.lo)},
-                      {"hi", number(estimate.hi)}});
-}
-
-Json measured(const Measured& measured) {
-  if (measured.estimate) return estimate(*measured.estimate);
-  return {{"value", nullptr}, {"lo", nullptr}, {"hi", nullptr}, {"status", measured.status}};
-}
-
 Json kl_per_token(const KlPerToken& kl) {
   return with_status({{"mean", number(kl.mean.value)},
                       {"lo", number(kl.mean.lo)},
@@ -34,23 +23,23 @@ Json language(const LanguageResult& result) {
   for (const MetricColumn& column : metric_columns()) {
     json[std::string(column.name)] = column.name == "kl_per_token"
                                          ? kl_per_token(result.kl_per_token)
-                                         : measured(column.get(result));
+                                         : to_json_object(column.get(result));
   }
   return with_status(std::move(json));
 }
 
 Json disparity(const RunResult& run) {
   const Disparity& disparity = run.disparity;
-  Json json = {{"gap", measured(disparity.gap)},
-               {"gini", measured(disparity.gini)},
-               {"seed_disparity_mean", measured(disparity.seed_disparity_mean)},
+  Json json = {{"gap", to_json_object(disparity.gap)},
+               {"gini", to_json_object(disparity.gini)},
+               {"seed_disparity_mean", to_json_object(disparity.seed_disparity_mean)},
                {"p_value", number(disparity.p_value)},
                {"measurable", disparity.measurable},
                {"verdict", disparity.verdict}};
   Json deviations = Json::object();
   for (size_t l = 0; l < disparity.deviation.size(); ++l) {
-    deviations[run.languages[l].code] =
-        estimate({disparity.deviation[l], disparity.deviation_lo[l], disparity.deviation_hi[l]});
+    deviations[run.languages[l].code] = to_json_object(
+        Estimate{disparity.deviation[l], disparity.deviation_lo[l], disparity.deviation_hi[l]});
   }
   json["ln_kl_deviation"] = std::move(deviations);
   return with_status(std::move(json));
@@ -71,14 +60,6 @@ Json run(const RunResult& result) {
   for (const auto& entry : result.languages) languages[entry.code] = language(entry);
   json["languages"] = std::move(languages);
   return with_status(std::move(json));
-}
-
-Json noise_floor(const NoiseFloor& floor) {
-  return with_status({{"tokens", floor.tokens},
-                      {"kl_per_token_mean", number(floor.kl_per_token_mean)},
-                      {"kl_per_token_max", number(floor.kl_per_token_max)},
-                      {"flip_rate", number(floor.flip_rate)},
-                      {"nll_per_token_max", number(floor.nll_per_token_max)}});
 }
 
 }  // namespace
@@ -103,33 +84,54 @@ Json to_json_object(const ModelFacts& facts) {
                       {"quantized_blocks", facts.quantized_blocks}});
 }
 
+Json to_json_object(const Estimate& estimate) {
+  return with_status({{"value", number(estimate.value)},
+                      {"lo", number(estimate.lo)},
+                      {"hi", number(estimate.hi)}});
+}
+
+Json to_json_object(const Measured& measured) {
+  if (measured.estimate) return to_json_object(*measured.estimate);
+  return {{"value", nullptr}, {"lo", nullptr}, {"hi", nullptr}, {"status", measured.status}};
+}
+
+Json to_json_object(const NoiseFloor& floor) {
+  return with_status({{"tokens", floor.tokens},
+                      {"kl_per_token_mean", number(floor.kl_per_token_mean)},
+                      {"kl_per_token_max", number(floor.kl_per_token_max)},
+                      {"flip_rate", number(floor.flip_rate)},
+                      {"nll_per_token_max", number(floor.nll_per_token_max)}});
+}
+
+Json to_json_object(const AuditReport::CorpusFacts& corpus) {
+  return {{"name", corpus.name},
+          {"parallel", corpus.parallel},
+          {"window", corpus.window},
+          {"languages", corpus.languages}};
+}
+
+Json to_json_object(const AuditReport::Settings& settings, const std::string& reference_language,
+                    uint64_t seed, size_t draws) {
+  return {{"compute", settings.compute},
+          {"device", settings.device},
+          {"hardware", settings.hardware},
+          {"threads", settings.threads},
+          {"reference_language", reference_language},
+          {"include", settings.include},
+          {"seed_family", settings.seed_family},
+          {"seed", seed},
+          {"draws", draws},
+          {"confidence", kConfidence}};
+}
+
 std::string to_text(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string to_json(const AuditReport& report) {
-  const AuditResult& result = report.result;
-  Json json = {{"isogloss", version()},
-               {"model", to_json_object(report.model)},
-               {"corpus",
-                {{"name", report.corpus.name},
-                 {"parallel", report.corpus.parallel},
-                 {"window", report.corpus.window},
-                 {"languages", report.corpus.languages}}},
-               {"settings",
-                {{"compute", report.settings.compute},
-                 {"device", report.settings.device},
-                 {"hardware", report.settings.hardware},
-                 {"threads", report.settings.threads},
-                 {"reference_language", result.reference_language},
-                 {"include", report.settings.include},
-                 {"seed_family", report.settings.seed_family},
-                 {"seed", result.seed},
-                 {"draws", result.draws},
-                 {"confidence", kConfidence}}},
-               {"noise_floor", noise_floor(result.noise_floor)}};
+  Json json = head_of(report);
   Json runs = Json::array();
-  for (const auto& entry : result.runs) runs.push_back(run(entry));
+  for (const auto& entry : report.result.runs) runs.push_back(run(entry));
   json["runs"] = std::move(runs);
   return to_text(json);
 }

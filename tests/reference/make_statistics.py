@@ -1,4 +1,5 @@
-"""Writes statistics.json: bootstrap intervals by SciPy, and unit counts by a second generator.
+"""Writes statistics.json: bootstrap intervals, adjusted p-values, ranks and rank correlations by
+SciPy, and unit counts by a second generator.
 
 Usage: python3 make_statistics.py        (needs numpy and scipy; a few seconds)
 
@@ -9,7 +10,7 @@ import platform
 
 import numpy as np
 import scipy
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, false_discovery_control, kendalltau, rankdata, spearmanr
 
 from reference_json import HERE, write_json
 
@@ -17,6 +18,7 @@ RESAMPLES = 200_000
 BATCH = 10_000
 DATA_SEED = 20240611
 RESAMPLE_SEED = 7
+RANK_SEED = 20240612
 WORD = (1 << 64) - 1
 
 
@@ -120,6 +122,54 @@ def unit_counts(seed, units, draws):
     return {"seed": seed, "units": units, "draws": draws, "counts": counts}
 
 
+def adjusted(p_values):
+    """None marks a hypothesis that was not tested, which SciPy does not know of."""
+    tested = [p for p in p_values if p is not None]
+    found = iter(false_discovery_control(tested, method="bh").tolist() if tested else [])
+    return {
+        "p_values": p_values,
+        "benjamini_hochberg": [None if p is None else next(found) for p in p_values],
+    }
+
+
+def families():
+    rng = np.random.default_rng(RANK_SEED)
+    # The example of Benjamini & Hochberg 1995, of which four are rejected at 0.05.
+    yield [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240,
+           0.4262, 0.5719, 0.6528, 0.7590, 1.0]
+    yield np.round(rng.uniform(0, 1, 40) ** 3, 4).tolist()
+    tied = np.round(rng.uniform(0, 0.2, 30), 2).tolist()
+    for place in (0, 7, 29):
+        tied[place] = None
+    yield tied
+    yield [0.2, 0.2, 0.2, 0.2]
+    yield [0.0, 1.0, None, 0.03]
+    yield [None, None]
+
+
+def correlated(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    return {
+        "a": a.tolist(),
+        "b": b.tolist(),
+        "ranks_a": rankdata(-a).tolist(),
+        "ranks_b": rankdata(-b).tolist(),
+        "spearman": float(spearmanr(a, b).statistic),
+        "kendall_tau_b": float(kendalltau(a, b, variant="b").statistic),
+    }
+
+
+def rankings():
+    rng = np.random.default_rng(RANK_SEED + 1)
+    a = np.round(rng.normal(0, 1, 30), 4)
+    yield a, np.round(0.6 * a + rng.normal(0, 1, 30), 4)
+    yield a, np.round(-a + rng.normal(0, 0.3, 30), 4)
+    few = rng.integers(0, 5, 40)
+    yield few, few + rng.integers(0, 4, 40)
+    yield np.round(a, 0), rng.permutation(30)
+    yield [1.0, 2.0], [5.0, 3.0]
+
+
 def main():
     content = {
         "made_by": "tests/reference/make_statistics.py",
@@ -132,6 +182,8 @@ def main():
         "confidence": 0.95,
         "data_sets": [reference(*data_set) for data_set in data_sets()],
         "unit_counts": unit_counts(seed=1234567, units=11, draws=5),
+        "families": [adjusted(p_values) for p_values in families()],
+        "rankings": [correlated(*ranking) for ranking in rankings()],
     }
     write_json(HERE / "statistics.json", content)
 

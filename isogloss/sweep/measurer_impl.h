@@ -1,0 +1,95 @@
+// Measurements of configurations: made once, kept in a journal, shared by a team.
+#pragma once
+
+#include <map>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "isogloss/base/journal.h"
+#include "isogloss/measure/measure.h"
+#include "isogloss/sweep/sweep.h"
+
+namespace isogloss {
+
+// Sums over the scored positions of one sequence, in nats; of a share of the positions, scaled up
+// to all of them.
+struct UnitScore {
+  double nll = 0;
+  double kl = 0;
+  double flips = 0;
+
+  bool operator==(const UnitScore&) const = default;
+};
+
+// What configurations do to every sequence of a corpus, in the order of all_sequences().
+struct ScoreTable {
+  std::vector<double> nll_reference;                   // [sequence]
+  std::vector<std::vector<UnitScore>> configurations;  // [configuration][sequence]
+};
+
+// What a journal has of earlier processes.
+class Record {
+ public:
+  struct Phase {
+    double positions = 1;
+    std::vector<size_t> slices;                        // sequences of each
+    std::map<size_t, std::vector<double>> references;  // [slice] -> nats, a sequence each
+    std::map<std::pair<size_t, std::string>, std::vector<UnitScore>> scores;  // [slice, name]
+  };
+
+  // Throws Error(kCorrupt) for an entry that contradicts earlier ones.
+  void read(const JsonObject& entry);
+
+  const NoiseFloor* noise_floor() const { return noise_floor_ ? &*noise_floor_ : nullptr; }
+  const Phase* find_phase(const std::string& name) const;
+
+ private:
+  void read_phase(const JsonObject& entry);
+  void read_scores(const JsonObject& entry, Phase& phase);
+
+  std::optional<NoiseFloor> noise_floor_;
+  std::map<std::string, Phase> phases_;
+};
+
+// Entries as Record reads them.
+nlohmann::json noise_floor_entry(const NoiseFloor& floor);
+nlohmann::json phase_entry(const std::string& phase, double positions,
+                           std::span<const size_t> slices);
+nlohmann::json reference_entry(const std::string& phase, size_t slice,
+                               std::span<const double> nll_reference);
+nlohmann::json scores_entry(const std::string& phase, size_t slice,
+                            const std::string& configuration, std::span<const UnitScore> scores);
+
+struct RunDirectory::Impl {
+  Record record;
+  std::unique_ptr<Journal> journal;
+};
+
+class Measurer {
+ public:
+  // `directory` may be nullptr. All outlive the measurer.
+  Measurer(Engine& engine, const Variant& reference, const TokenizedCorpus& corpus,
+           const SweepOptions& options, Team& team, RunDirectory* directory, Progress progress);
+
+  // Rank 0 has it, the others nothing.
+  NoiseFloor noise_floor();
+
+  // Scores of all configurations, whose names differ, on a share of the positions. `phase` names
+  // this call among the others of a sweep. What the record has is not measured again.
+  ScoreTable measure(const std::string& phase, std::span<const Configuration> configurations,
+                     double positions);
+
+ private:
+  Engine& engine_;
+  Variant reference_;
+  const TokenizedCorpus& corpus_;
+  const SweepOptions& options_;
+  Team& team_;
+  Journal* journal_ = nullptr;
+  const Record* record_ = nullptr;
+  Progress progress_;
+};
+
+}  // namespace isogloss

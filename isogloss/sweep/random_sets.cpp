@@ -1,0 +1,133 @@
+// Sets that a user names, beside random ones of the same bytes.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "isogloss/base/error.h"
+#include "isogloss/base/random.h"
+#include "isogloss/sweep/sets_impl.h"
+
+namespace isogloss {
+namespace {
+
+// Sizes that count as the same: norms and biases make layers of one shape differ by less.
+constexpr double kSameBytes = 0.01;
+// Draws for each random set that is wanted, before it is said that there are no more.
+constexpr size_t kTriesPerSet = 200;
+
+using Units = std::vector<const SweepUnit*>;  // in the order of the sweep's units
+
+bool same_bytes(uint64_t a, uint64_t b) {
+  const auto difference = static_cast<double>(a > b ? a - b : b - a);
+  return difference <= kSameBytes * static_cast<double>(b);
+}
+
+// Units in random order as long as they fit; nothing where their bytes are not those wanted.
+Units draw_set(const std::vector<SweepUnit>& units, uint64_t bytes, Random& random) {
+  std::vector<size_t> order(units.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<size_t> taken;
+  uint64_t sum = 0;
+  for (size_t i = 0; i < order.size(); ++i) {
+    std::swap(order[i], order[i + random.below(order.size() - i)]);
+    const uint64_t with = sum + units[order[i]].extra_bytes;
+    if (with > bytes && !same_bytes(with, bytes)) continue;
+    sum = with;
+    taken.push_back(order[i]);
+    if (same_bytes(sum, bytes)) break;
+  }
+  Units set;
+  if (!same_bytes(sum, bytes)) return set;
+  std::ranges::sort(taken);
+  for (const size_t unit : taken) set.push_back(&units[unit]);
+  return set;
+}
+
+// Different ones, none equal to `given`.
+std::vector<Units> draw_sets(const std::vector<SweepUnit>& units, const SweepUnit& given,
+                             size_t count, uint64_t seed) {
+  Random random(seed);
+  std::vector<Units> sets;
+  std::set<Units> seen;
+  for (size_t attempt = 0; attempt < kTriesPerSet * count && sets.size() < count; ++attempt) {
+    Units set = draw_set(units, given.extra_bytes, random);
+    if (set.empty() || !seen.insert(set).second) continue;
+    TensorSet all(given.tensors.size());
+    for (const SweepUnit* unit : set) {
+      for (size_t i = 0; i < all.size(); ++i) all[i] = all[i] || unit->tensors[i];
+    }
+    if (all != given.tensors) sets.push_back(std::move(set));
+  }
+  return sets;
+}
+
+// Share of others that are worse, ties counted half.
+double percentile_of(double value, std::span<const double> others) {
+  double worse = 0;
+  for (const double other : others) worse += other > value ? 1 : (other == value ? 0.5 : 0);
+  return others.empty() ? std::nan("") : worse / static_cast<double>(others.size());
+}
+
+struct Planned {
+  SweepUnit given;
+  std::vector<Units> random;
+  size_t first = 0;  // place of the given set in the table; the random ones follow
+};
+
+SetResult describe(const SetLosses& losses, size_t place, const ConfigurationBuilder& builder,
+                   const Units& units) {
+  SetResult result = losses.describe(place);
+  result.name = join_names(units);
+  for (const SweepUnit* unit : units) result.units.push_back(unit->name);
+  result.extra_bytes = extra_bytes_of(builder.model(), builder.quantized(), units);
+  return result;
+}
+
+}  // namespace
+
+std::vector<ComparedSet> sweep_sets(Measurer& measurer, ConfigurationBuilder& builder,
+                                    const std::vector<SweepUnit>& units,
+                                    const TokenizedCorpus& corpus, const SweepRequest& request,
+                                    const SweepOptions& options) {
+  std::vector<Planned> planned;
+  std::vector<Configuration> configurations;
+  std::map<std::string, size_t> places;
+  const auto add = [&](const Units& set) {
+    Configuration configuration = builder.restore(set);
+    const auto [place, is_new] = places.emplace(configuration.name, configurations.size());
+    if (is_new) configurations.push_back(std::move(configuration));
+    return place->second;
+  };
+  std::vector<std::vector<size_t>> members;
+  for (const std::string& name : request.sets) {
+    Planned& plan = planned.emplace_back();
+    plan.given = make_unit(builder.model(), builder.quantized(), name);
+    if (std::ranges::find(plan.given.tensors, true) == plan.given.tensors.end()) {
+      fail(ErrorCode::kBadArgument, "--set {}: covers no tensor that the scheme quantizes", name);
+    }
+    plan.random = draw_sets(units, plan.given, request.random_sets, options.seed);
+    auto& own = members.emplace_back();
+    own.push_back(add({&plan.given}));
+    for (const Units& set : plan.random) own.push_back(add(set));
+  }
+  const ScoreTable table = measurer.measure("sets", configurations, 1);
+  std::vector<ComparedSet> results;
+  for (size_t i = 0; i < planned.size(); ++i) {
+    const SetLosses losses(corpus, table, members[i], options);
+    ComparedSet& result = results.emplace_back();
+    result.set = describe(losses, 0, builder, {&planned[i].given});
+    result.random_sets = planned[i].random.size();
+    std::vector<double> worst, mean;
+    for (size_t r = 0; r < planned[i].random.size(); ++r) {
+      result.random.push_back(describe(losses, 1 + r, builder, planned[i].random[r]));
+      worst.push_back(losses.value(1 + r, SetObjective::kWorstLoss));
+      mean.push_back(losses.value(1 + r, SetObjective::kMeanLoss));
+    }
+    result.worst_loss_percentile = percentile_of(losses.value(0, SetObjective::kWorstLoss), worst);
+    result.mean_loss_percentile = percentile_of(losses.value(0, SetObjective::kMeanLoss), mean);
+  }
+  return results;
+}
+
+}  // namespace isogloss

@@ -1,0 +1,253 @@
+// isogloss sweep
+#include <filesystem>
+#include <memory>
+
+#include "isogloss/base/error.h"
+#include "isogloss/base/file.h"
+#include "isogloss/base/sha256.h"
+#include "isogloss/report/report.h"
+#include "tool/commands.h"
+#include "tool/inputs.h"
+#include "tool/terminal.h"
+
+namespace isogloss {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+struct SweepArguments {
+  std::string model, scheme = "q4_0", protect = "none", seed_family = "B";
+  std::string mode = "both", unit = "layer", out, json, csv, metric;
+  std::vector<std::string> include, sets;
+  size_t max_size = static_cast<size_t>(-1), random = 0, max_permutations = 512;
+  double search_positions = 1, tolerance = SweepRequest{}.tolerance;
+  TextArguments text;
+  ComputeArguments compute;
+  bool resume = false, explain = false;
+};
+
+SweepRequest make_request(const SweepArguments& arguments) {
+  SweepRequest request;
+  parse_protect(arguments.protect, request.quantize);
+  request.quantize.scheme = parse_scheme(arguments.scheme);
+  request.quantize.seed_family = parse_seed_family(arguments.seed_family);
+  request.quantize.include = arguments.include;
+  request.mode = parse_sweep_mode(arguments.mode);
+  request.unit = parse_unit_kind(arguments.unit);
+  request.max_size = arguments.max_size;
+  request.sets = arguments.sets;
+  request.random_sets = arguments.random;
+  request.max_permutations = arguments.max_permutations;
+  request.tolerance = arguments.tolerance;
+  return request;
+}
+
+SweepOptions make_options(const SweepArguments& arguments) {
+  SweepOptions options;
+  options.reference_language = arguments.text.reference_language;
+  options.draws = arguments.compute.draws;
+  options.seed = arguments.compute.seed;
+  options.search_positions = arguments.search_positions;
+  return options;
+}
+
+// Of the text as it was read, whatever file it lay in.
+std::string digest(const Corpus& corpus) {
+  Sha256 sha;
+  for (const auto& language : corpus.languages) {
+    for (size_t u = 0; u < language.units.size(); ++u) {
+      sha.update(
+          fmt::format("{}\n{}\n{}\n", language.code, language.unit_ids[u], language.units[u]));
+    }
+  }
+  return sha.hex();
+}
+
+Json file_digests(const Model& model) {
+  Json digests = Json::object();
+  for (const fs::path& file : model.source_files()) {
+    digests[file.filename().string()] = sha256_of_file(file);
+  }
+  return digests;
+}
+
+// What the numbers depend on, and what is only noted.
+Json describe_run(const SweepArguments& a, const Model& model, const Corpus& corpus,
+                  const TokenizedCorpus& tokens, const Device& device) {
+  const auto facts = corpus_facts(tokens, a.text);
+  return {{"inputs",
+           {{"model", file_digests(model)},
+            {"corpus",
+             {{"sha256", digest(corpus)},
+              {"languages", facts.languages},
+              {"parallel", facts.parallel},
+              {"window", facts.window}}}}},
+          {"settings",
+           {{"scheme", a.scheme},
+            {"protect", a.protect},
+            {"include", a.include},
+            {"seed_family", a.seed_family},
+            {"mode", a.mode},
+            {"unit", a.unit},
+            {"max_size", a.max_size},
+            {"sets", a.sets},
+            {"random", a.random},
+            {"tolerance", a.tolerance},
+            {"max_permutations", a.max_permutations},
+            {"search_positions", a.search_positions},
+            {"compute", a.compute.compute},
+            {"seed", a.compute.seed}}},
+          {"notes",
+           {{"isogloss", version()},
+            {"model", model.path().string()},
+            {"corpus", facts.name},
+            {"device", device.name()},
+            {"hardware", device.description()},
+            {"threads", device.threads()}}}};
+}
+
+std::string explain(const SweepPlan& plan) {
+  const auto ratio = [](double naive, double planned) { return naive / planned; };
+  return fmt::format(
+      "{} units, {} configurations\n"
+      "{} half-block evaluations planned, {} one configuration at a time ({:.2f} times as many)\n"
+      "{:.3g} multiply-adds planned, {:.3g} as {} plain audits ({:.2f} times as many)\n"
+      "{} slices of the corpus, {:.1f} MiB of hidden states\n",
+      plan.units, plan.configurations, plan.half_blocks, plan.naive_half_blocks,
+      ratio(static_cast<double>(plan.naive_half_blocks), static_cast<double>(plan.half_blocks)),
+      plan.multiply_adds, plan.naive_multiply_adds, plan.configurations,
+      ratio(plan.naive_multiply_adds, plan.multiply_adds), plan.slices,
+      static_cast<double>(plan.hidden_bytes) / (1 << 20));
+}
+
+void write_outputs(const SweepArguments& arguments, const SweepReport& report) {
+  const bool on_stdout = arguments.json == "-" || arguments.csv == "-";
+  if (!arguments.out.empty()) {
+    write_result((fs::path(arguments.out) / "result.json").string(), to_json(report));
+    write_result((fs::path(arguments.out) / "matrix.csv").string(), to_csv(report));
+  }
+  if (!arguments.json.empty()) write_result(arguments.json, to_json(report));
+  if (!arguments.csv.empty()) write_result(arguments.csv, to_csv(report));
+  if (!on_stdout) write_result("-", to_table(report, output_has_color()));
+}
+
+void check_early(const SweepArguments& arguments) {
+  check_can_write(arguments.json);
+  check_can_write(arguments.csv);
+  if (arguments.json == "-" && arguments.csv == "-") {
+    fail(ErrorCode::kBadArgument, "--json - and --csv -: one of them can go to standard output");
+  }
+  if (arguments.resume && arguments.out.empty()) {
+    fail(ErrorCode::kBadArgument, "--resume: of which run? Name its directory with --out");
+  }
+}
+
+Outcome run_command(const SweepArguments& arguments) {
+  check_early(arguments);
+  const BuiltIn built_in = find_built_in();
+  const Model model = read_model(model_path(arguments.model, built_in));
+  const Corpus corpus = read_text(arguments.text, built_in);
+  const TokenizedCorpus tokens = tokenize_text(corpus, arguments.text, model);
+  const SweepRequest request = make_request(arguments);
+  SweepOptions options = make_options(arguments);
+  Device device(arguments.compute.device, arguments.compute.threads);
+  EngineOptions engine_options;
+  engine_options.compute = parse_compute_type(arguments.compute.compute);
+  divide_memory(arguments.compute, model, engine_options, options);
+  if (arguments.explain) {
+    write_result("-", explain(plan_sweep(model, tokens, request, options)));
+    return Outcome::kDone;
+  }
+  const std::unique_ptr<Team> team = join_team();
+  std::optional<RunDirectory> directory;
+  if (!arguments.out.empty() && team->rank() == 0) {
+    plan_sweep(model, tokens, request, options);  // fails on what cannot be swept
+    directory.emplace(arguments.out, describe_run(arguments, model, corpus, tokens, device),
+                      arguments.resume);
+  }
+  Engine engine(device, engine_options);
+  SweepReport report;
+  {
+    ProgressLine line(arguments.compute.quiet || team->rank() != 0);
+    report.result = sweep(engine, model, tokens, request, options, *team,
+                          directory ? &*directory : nullptr,
+                          [&](std::string_view stage, double done) { line.update(stage, done); });
+  }
+  if (team->rank() != 0) return Outcome::kDone;
+  report.model = model_facts(model);
+  report.corpus = corpus_facts(tokens, arguments.text);
+  report.settings = {device.name(),    device.description(),  arguments.compute.compute,
+                     device.threads(), arguments.seed_family, arguments.include};
+  report.scheme = arguments.scheme;
+  report.protect = request.quantize.protect;
+  report.mode = arguments.mode;
+  report.unit = arguments.unit;
+  write_outputs(arguments, report);
+  return Outcome::kDone;
+}
+
+void add_sweep_options(CLI::App& command, SweepArguments& a) {
+  command.add_option("MODEL", a.model,
+                     "GGUF file or Hugging Face directory (default: polyglot-12)");
+  command.add_option("--scheme", a.scheme, "How to quantize (see audit --list-schemes)")
+      ->capture_default_str()
+      ->type_name("S");
+  command.add_option("--mode", a.mode, "restore, damage, both, subsets, shapley, sets or patch")
+      ->capture_default_str();
+  command.add_option("--unit", a.unit, "What an intervention is on: layer, half or tensor")
+      ->capture_default_str();
+  command.add_option("--max-size", a.max_size, "subsets: restore at most N layers at once")
+      ->check(kNotNegative);
+  command.add_option("--set", a.sets, "sets: units to restore, as L0+L11; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("UNITS");
+  command.add_option("--random", a.random, "sets: and N random sets of the same bytes, for each")
+      ->check(kNotNegative);
+  command
+      .add_option("--search-positions", a.search_positions,
+                  "subsets, shapley: search on this share of the positions; the best sets are "
+                  "measured on all")
+      ->capture_default_str();
+  command
+      .add_option("--tolerance", a.tolerance,
+                  "shapley: stop when every interval's half width is this share of the loss")
+      ->capture_default_str();
+  command
+      .add_option("--max-permutations", a.max_permutations,
+                  "shapley: at most N pairs of an order and its reverse")
+      ->capture_default_str()
+      ->check(CLI::Range(2, 1'000'000));
+  command
+      .add_option("--protect", a.protect,
+                  "Units that stay as they are in every configuration, or take a second scheme")
+      ->type_name("UNITS[=S]");
+  command.add_option("--include", a.include, "Quantize also: embeddings, head, norms")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      .add_option("--seed-family", a.seed_family,
+                  "Parameters that seed schemes take: A, B or C, as in the published study")
+      ->capture_default_str();
+  command.add_option("--out", a.out, "Keep measurements and results in this directory")
+      ->type_name("DIR");
+  command.add_flag("--resume", a.resume, "Go on with what --out has");
+  command.add_flag("--explain", a.explain, "Say what would be computed, and stop");
+  command.add_option("--json", a.json, "Write JSON ('-': standard output)")->type_name("FILE");
+  command.add_option("--csv", a.csv, "Write the matrix as CSV ('-': standard output)")
+      ->type_name("FILE");
+}
+
+}  // namespace
+
+void add_sweep_command(CLI::App& app, Outcome& outcome) {
+  auto arguments = std::make_shared<SweepArguments>();
+  CLI::App* command =
+      app.add_subcommand("sweep", "Find by intervention which parts hurt which language");
+  add_sweep_options(*command, *arguments);
+  add_text_options(*command, arguments->text);
+  add_compute_options(*command, arguments->compute);
+  command->callback([arguments, &outcome] { outcome = run_command(*arguments); });
+}
+
+}  // namespace isogloss
