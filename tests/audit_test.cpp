@@ -202,7 +202,7 @@ std::vector<CorpusScores> scores_of(Polyglot& ours, const std::vector<AuditRun>&
                                     const AuditOptions& options) {
   Meter meter(1, {});
   std::vector<Configuration> configurations;
-  for (const AuditRun& run : runs) configurations.push_back({run.name, run.variant, {}});
+  for (const AuditRun& run : runs) configurations.push_back({run.name, run.variant});
   return score_corpus(ours.engine, ours.stored(), configurations, ours.corpus(), options, meter);
 }
 

@@ -596,6 +596,7 @@ TEST(Sweep, ComparesASetWithRandomOnesOfTheSameBytes) {
     worse += other.worst_loss.estimate->value > set.set.worst_loss.estimate->value ? 1 : 0;
   }
   EXPECT_EQ(names.size(), 20U);
+  EXPECT_EQ(set.different_sets, 65U);  // of 12 layers two, but for these two
   EXPECT_DOUBLE_EQ(set.worst_loss_percentile, static_cast<double>(worse) / 20);
 }
 
@@ -612,8 +613,21 @@ TEST(Sweep, RefusesWhatCannotBeSwept) {
   refused(sets, few_draws(), {"--set"});
   sets.sets = {"L0+L99"};
   refused(sets, few_draws(), {"L99"});
+  // Before anything is measured.
+  EXPECT_EQ(failure_of([&] { plan_sweep(ours.model, ours.corpus, sets, few_draws()); }).code,
+            ErrorCode::kBadArgument);
   sets.sets = {"embeddings"};
   refused(sets, few_draws(), {"embeddings", "no tensor"});
+  sets.sets = {"L0"};
+  EXPECT_FALSE(failure_of([&] { ours.swept(sets); }).code);
+  sets.mode = SweepMode::kBoth;
+  refused(sets, few_draws(), {"--set L0", "sets", "both"});
+  SweepRequest shapley = request_of("q4_0", SweepMode::kShapley);
+  shapley.max_permutations = 2;
+  for (const double tolerance : {-0.1, std::nan("")}) {
+    shapley.tolerance = tolerance;
+    refused(shapley, few_draws(), {"--tolerance"});
+  }
   SweepOptions none = few_draws();
   none.search_positions = 0;
   refused(request_of("q4_0", SweepMode::kSubsets), none, {"--search-positions"});
@@ -632,6 +646,13 @@ TEST(PlanSweep, CountsWhatAScheduleComputes) {
       plan_sweep(ours.model, ours.corpus, request_of("q4_0", SweepMode::kRestore), few_draws());
   EXPECT_EQ(restore.configurations, 13U);
   EXPECT_LT(restore.multiply_adds, 0.6 * restore.naive_multiply_adds);
+  SweepRequest sets = request_of("q4_0", SweepMode::kSets);
+  sets.sets = {"L0+L11", "L3"};
+  sets.random_sets = 5;
+  EXPECT_EQ(plan_sweep(ours.model, ours.corpus, sets, few_draws()).configurations, 13U);
+  SweepRequest shapley = request_of("q4_0", SweepMode::kShapley);
+  shapley.max_permutations = 2;  // four orders, which share the first set and the last
+  EXPECT_LE(plan_sweep(ours.model, ours.corpus, shapley, few_draws()).configurations, 46U);
 }
 
 }  // namespace

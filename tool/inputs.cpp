@@ -113,7 +113,7 @@ void add_compute_options(CLI::App& command, ComputeArguments& a) {
 }
 
 void divide_memory(const ComputeArguments& arguments, const Model& model, EngineOptions& engine,
-                   ScoringOptions& scoring) {
+                   ScoringOptions& scoring, size_t processes) {
   constexpr double kShareOfFree = 0.6;
   constexpr uint64_t kUnknown = 4ULL << 30;
   uint64_t memory = arguments.memory;
@@ -122,8 +122,9 @@ void divide_memory(const ComputeArguments& arguments, const Model& model, Engine
     memory = available == 0 ? kUnknown
                             : static_cast<uint64_t>(kShareOfFree * static_cast<double>(available));
   }
-  engine.weight_memory = std::min(memory / 2, 2 * decoded_bytes(model, engine.compute));
   scoring.hidden_memory = std::min(scoring.hidden_memory, memory / 4);
+  if (arguments.memory == 0) memory /= processes;
+  engine.weight_memory = std::min(memory / 2, 2 * decoded_bytes(model, engine.compute));
 }
 
 SeedFamily parse_seed_family(const std::string& name) {

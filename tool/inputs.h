@@ -51,9 +51,11 @@ struct ComputeArguments {
 void add_compute_options(CLI::App& command, ComputeArguments& arguments);
 
 // Memory for decoded weights and hidden states: what the user allows, else a share of what is free.
-// Weights of two variants are as many as are used at a time.
+// Weights of two variants are as many as are used at a time. `processes` on this machine share what
+// is free for weights; for hidden states each takes what one alone would, since these decide how
+// the text is cut, and by that the last digits of results.
 void divide_memory(const ComputeArguments& arguments, const Model& model, EngineOptions& engine,
-                   ScoringOptions& scoring);
+                   ScoringOptions& scoring, size_t processes = 1);
 
 SeedFamily parse_seed_family(const std::string& name);
 

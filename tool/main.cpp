@@ -1,20 +1,13 @@
-// The program `isogloss`: dispatch, the only catch, exit status.
-#include <fmt/format.h>
+// The program `isogloss`: dispatch, the last catch, exit status.
 #include <unistd.h>
 
 #include <cstdlib>
 #include <exception>
-#include <new>
 
-#include "isogloss/base/error.h"
 #include "tool/commands.h"
+#include "tool/terminal.h"
 
 namespace {
-
-int report(std::string_view message) {
-  fmt::print(stderr, "isogloss: {}\n", message);
-  return static_cast<int>(isogloss::Outcome::kFailed);
-}
 
 // Threads that wait for each other between operations should sleep rather than spin: beside other
 // load spinning costs half the speed (measured 1.6 to 3.2 times), on an idle machine nothing. The
@@ -46,9 +39,8 @@ int main(int argc, char** argv) {
       return status == 0 ? 0 : static_cast<int>(Outcome::kUsage);
     }
     return static_cast<int>(outcome);
-  } catch (const std::bad_alloc&) {
-    return report("out of memory; a smaller --memory or fewer --langs may help");
   } catch (const std::exception& error) {
-    return report(error.what());
+    isogloss::report_failure(error);
+    return static_cast<int>(Outcome::kFailed);
   }
 }

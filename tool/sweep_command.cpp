@@ -8,6 +8,7 @@
 #include "isogloss/report/report.h"
 #include "tool/commands.h"
 #include "tool/inputs.h"
+#include "tool/team_run.h"
 #include "tool/terminal.h"
 
 namespace isogloss {
@@ -113,15 +114,15 @@ std::string explain(const SweepPlan& plan) {
       "{} units, {} configurations\n"
       "{} half-block evaluations planned, {} one configuration at a time ({:.2f} times as many)\n"
       "{:.3g} multiply-adds planned, {:.3g} as {} plain audits ({:.2f} times as many)\n"
-      "{} slices of the corpus, {:.1f} MiB of hidden states\n",
+      "{} slice{} of the corpus, {:.1f} MiB of hidden states\n",
       plan.units, plan.configurations, plan.half_blocks, plan.naive_half_blocks,
       ratio(static_cast<double>(plan.naive_half_blocks), static_cast<double>(plan.half_blocks)),
       plan.multiply_adds, plan.naive_multiply_adds, plan.configurations,
-      ratio(plan.naive_multiply_adds, plan.multiply_adds), plan.slices,
+      ratio(plan.naive_multiply_adds, plan.multiply_adds), plan.slices, plan.slices == 1 ? "" : "s",
       static_cast<double>(plan.hidden_bytes) / (1 << 20));
 }
 
-void write_outputs(const SweepArguments& arguments, const SweepReport& report) {
+void write_outputs(const SweepArguments& arguments, const SweepReport& report, bool color) {
   const bool on_stdout = arguments.json == "-" || arguments.csv == "-";
   if (!arguments.out.empty()) {
     write_result((fs::path(arguments.out) / "result.json").string(), to_json(report));
@@ -129,7 +130,7 @@ void write_outputs(const SweepArguments& arguments, const SweepReport& report) {
   }
   if (!arguments.json.empty()) write_result(arguments.json, to_json(report));
   if (!arguments.csv.empty()) write_result(arguments.csv, to_csv(report));
-  if (!on_stdout) write_result("-", to_table(report, output_has_color()));
+  if (!on_stdout) write_result("-", to_table(report, color));
 }
 
 void check_early(const SweepArguments& arguments) {
@@ -143,8 +144,16 @@ void check_early(const SweepArguments& arguments) {
   }
 }
 
-Outcome run_command(const SweepArguments& arguments) {
-  check_early(arguments);
+// What has to be the same for every process of a team; machines may differ.
+Json describe_team_run(const Json& run) {
+  return {{"inputs", run["inputs"]},
+          {"settings", run["settings"]},
+          {"isogloss", run["notes"]["isogloss"]}};
+}
+
+Outcome run_in(Team& team, const SweepArguments& arguments) {
+  const bool keeps_results = team.rank() == 0;
+  if (keeps_results) check_early(arguments);
   const BuiltIn built_in = find_built_in();
   const Model model = read_model(model_path(arguments.model, built_in));
   const Corpus corpus = read_text(arguments.text, built_in);
@@ -154,27 +163,32 @@ Outcome run_command(const SweepArguments& arguments) {
   Device device(arguments.compute.device, arguments.compute.threads);
   EngineOptions engine_options;
   engine_options.compute = parse_compute_type(arguments.compute.compute);
-  divide_memory(arguments.compute, model, engine_options, options);
+  divide_memory(arguments.compute, model, engine_options, options, team.size_here());
   if (arguments.explain) {
-    write_result("-", explain(plan_sweep(model, tokens, request, options)));
+    if (keeps_results) write_result("-", explain(plan_sweep(model, tokens, request, options)));
     return Outcome::kDone;
   }
-  const std::unique_ptr<Team> team = join_team();
+  Json run;
+  const bool keeps_journal = keeps_results && !arguments.out.empty();
+  if (keeps_journal || team.size() > 1) {
+    run = describe_run(arguments, model, corpus, tokens, device);
+    check_same_run(team, describe_team_run(run));
+  }
   std::optional<RunDirectory> directory;
-  if (!arguments.out.empty() && team->rank() == 0) {
+  if (keeps_journal) {
     plan_sweep(model, tokens, request, options);  // fails on what cannot be swept
-    directory.emplace(arguments.out, describe_run(arguments, model, corpus, tokens, device),
-                      arguments.resume);
+    directory.emplace(arguments.out, run, arguments.resume);
+    say_how_to_resume(arguments.out);
   }
   Engine engine(device, engine_options);
   SweepReport report;
   {
-    ProgressLine line(arguments.compute.quiet || team->rank() != 0);
-    report.result = sweep(engine, model, tokens, request, options, *team,
-                          directory ? &*directory : nullptr,
-                          [&](std::string_view stage, double done) { line.update(stage, done); });
+    ProgressLine line(arguments.compute.quiet || !keeps_results);
+    report.result =
+        sweep(engine, model, tokens, request, options, team, directory ? &*directory : nullptr,
+              [&](std::string_view stage, double done) { line.update(stage, done); });
   }
-  if (team->rank() != 0) return Outcome::kDone;
+  if (!keeps_results) return Outcome::kDone;
   report.model = model_facts(model);
   report.corpus = corpus_facts(tokens, arguments.text);
   report.settings = {device.name(),    device.description(),  arguments.compute.compute,
@@ -183,7 +197,8 @@ Outcome run_command(const SweepArguments& arguments) {
   report.protect = request.quantize.protect;
   report.mode = arguments.mode;
   report.unit = arguments.unit;
-  write_outputs(arguments, report);
+  // mpirun gives its processes a terminal, whatever becomes of what they write there.
+  write_outputs(arguments, report, output_has_color() && team.size() == 1);
   return Outcome::kDone;
 }
 
@@ -247,7 +262,9 @@ void add_sweep_command(CLI::App& app, Outcome& outcome) {
   add_sweep_options(*command, *arguments);
   add_text_options(*command, arguments->text);
   add_compute_options(*command, arguments->compute);
-  command->callback([arguments, &outcome] { outcome = run_command(*arguments); });
+  command->callback([arguments, &outcome] {
+    outcome = run_in_team([&](Team& team) { return run_in(team, *arguments); });
+  });
 }
 
 }  // namespace isogloss

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <new>
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/file.h"
@@ -27,6 +28,12 @@ std::string duration(double seconds) {
 bool output_has_color() {
   const char* no_color = std::getenv("NO_COLOR");
   return isatty(STDOUT_FILENO) == 1 && (!no_color || *no_color == '\0');
+}
+
+void report_failure(const std::exception& error, const std::string& where) {
+  const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+  fmt::print(stderr, "isogloss: {}{}{}\n", where, where.empty() ? "" : ": ",
+             memory ? "out of memory; a smaller --memory or fewer --langs may help" : error.what());
 }
 
 ProgressLine::ProgressLine(bool quiet) : shown_(!quiet && isatty(STDERR_FILENO) == 1) {}

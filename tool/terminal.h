@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <exception>
 #include <string>
 #include <string_view>
 
@@ -9,6 +10,9 @@ namespace isogloss {
 
 // True when results may be coloured: standard output is a terminal and NO_COLOR is not set.
 bool output_has_color();
+
+// Says on standard error what went wrong; `where` goes before it.
+void report_failure(const std::exception& error, const std::string& where = "");
 
 // One line on standard error that is overwritten: stage, percent, time left. Silent when standard
 // error is no terminal.

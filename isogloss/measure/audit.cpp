@@ -127,7 +127,7 @@ AuditResult audit(Engine& engine, const Variant& reference, const std::vector<Au
   result.seed = options.seed;
   result.draws = options.draws;
   std::vector<Configuration> configurations;
-  for (const AuditRun& run : runs) configurations.push_back({run.name, run.variant, {}});
+  for (const AuditRun& run : runs) configurations.push_back({run.name, run.variant});
   const ScoringPlan plan = plan_scoring(reference, configurations, options);
   Meter meter(noise_floor_work(reference, corpus) +
                   scoring_work(plan, corpus, all_sequences(corpus), options),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <string>
 
 namespace isogloss {
@@ -15,13 +16,14 @@ void run_stage(const Pass& pass, size_t stage, Engine& engine, Meter& meter, Bat
   const auto& batches = pass.packing->batches;
   if (stage == 0) {
     hidden.clear();
-    for (const Batch& batch : batches) hidden.push_back(engine.embed(pass.variant, batch));
+    for (const Batch& batch : batches)
+      hidden.push_back(engine.embed(pass.what.variant_of(stage), batch));
     return;
   }
-  const double work = half_work(*pass.variant.model, stage - 1);
+  const double work = half_work(*pass.what.variant.model, stage - 1);
   for (size_t b = 0; b < batches.size(); ++b) {
-    engine.run_half(pass.variant, stage - 1, batches[b], hidden[b]);
-    meter.add(pass.name, work * static_cast<double>(batches[b].size()));
+    engine.run_half(pass.what.variant_of(stage), stage - 1, batches[b], hidden[b]);
+    meter.add(pass.what.name, work * static_cast<double>(batches[b].size()));
   }
 }
 
@@ -51,18 +53,25 @@ size_t half_of(const TensorView& tensor) {
   return 2 * tensor.layer + (mlp ? 1 : 0);
 }
 
-// What decides a stage's weights: the model and its tensors' schemes, by stage. The output's are
-// left out.
+// Which stage a tensor belongs to; nullopt: to the output.
+std::optional<size_t> stage_of(const TensorView& tensor) {
+  const RoleInfo& role = get_role_info(tensor.role);
+  if (role.component == Component::kOutput) return std::nullopt;
+  return role.per_layer() ? 1 + half_of(tensor) : 0;
+}
+
+// What decides a stage's weights: the model and its tensors' schemes, by stage.
 std::vector<std::string> stage_keys(const Configuration& configuration) {
-  const Variant& variant = configuration.variant;
-  const Model& model = *variant.model;
-  std::vector<std::string> keys(stages_of(model), fmt::format("{}", fmt::ptr(&model)));
+  const Model& model = *configuration.variant.model;
+  std::vector<std::string> keys;
+  for (size_t stage = 0; stage < stages_of(model); ++stage) {
+    keys.push_back(fmt::format("{}", fmt::ptr(configuration.variant_of(stage).model)));
+  }
   for (size_t i = 0; i < model.tensors().size(); ++i) {
-    const TensorView& tensor = model.tensors()[i];
-    const RoleInfo& role = get_role_info(tensor.role);
-    if (role.component == Component::kOutput) continue;
-    const size_t stage = role.per_layer() ? 1 + half_of(tensor) : 0;
-    keys[stage] += ' ' + to_string(variant.assignment->schemes[i]);
+    const auto stage = stage_of(model.tensors()[i]);
+    if (!stage) continue;
+    const Assignment& assignment = *configuration.variant_of(*stage).assignment;
+    keys[*stage] += ' ' + to_string(assignment.schemes[i]);
   }
   for (size_t stage = 1; stage < keys.size(); ++stage) {
     if (is_frozen(configuration.frozen_blocks, stage)) keys[stage] = "frozen";
@@ -103,7 +112,7 @@ double head_work(const Model& model) {
 }
 
 Pass run_stages(Pass pass, Engine& engine, Meter& meter) {
-  for (size_t stage = 0; stage < stages_of(*pass.variant.model); ++stage) {
+  for (size_t stage = 0; stage < stages_of(*pass.what.variant.model); ++stage) {
     run_stage(pass, stage, engine, meter, pass.hidden);
   }
   return pass;
@@ -111,7 +120,7 @@ Pass run_stages(Pass pass, Engine& engine, Meter& meter) {
 
 std::vector<Configuration> with_reference(const Variant& reference,
                                           std::span<const Configuration> configurations) {
-  std::vector<Configuration> all = {{"reference", reference, {}}};
+  std::vector<Configuration> all = {{"reference", reference}};
   all.insert(all.end(), configurations.begin(), configurations.end());
   return all;
 }
@@ -130,8 +139,8 @@ std::vector<StageIds> stage_ids(std::span<const Configuration> configurations) {
 
 void run_schedule(const Schedule& schedule, std::span<const Pass> passes, Engine& engine,
                   Meter& meter, const Finish& finish) {
-  const bool freezes =
-      std::ranges::any_of(passes, [](const Pass& pass) { return !pass.frozen_blocks.empty(); });
+  const bool freezes = std::ranges::any_of(
+      passes, [](const Pass& pass) { return !pass.what.frozen_blocks.empty(); });
   ReferenceStates reference;
   std::vector<BatchStates> slots(schedule.slots);
   for (const Step& step : schedule.steps) {
@@ -142,7 +151,7 @@ void run_schedule(const Schedule& schedule, std::span<const Pass> passes, Engine
     BatchStates& hidden = slots[step.target];
     if (step.source != step.target) hidden = slots[step.source];
     const Pass& pass = passes[step.configuration];
-    if (is_frozen(pass.frozen_blocks, step.stage)) {
+    if (is_frozen(pass.what.frozen_blocks, step.stage)) {
       reference.run_frozen_stage(step.stage, hidden);
       continue;
     }

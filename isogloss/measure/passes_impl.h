@@ -20,9 +20,7 @@ struct Position {
 
 // A configuration's hidden states before the head, batch by batch.
 struct Pass {
-  Variant variant;
-  std::string_view name;
-  std::span<const size_t> frozen_blocks;  // ascending
+  Configuration what;
   const Packing* packing = nullptr;
   size_t head_rows = 0;  // rows the head takes at once
   std::vector<HiddenStates> hidden;

@@ -29,8 +29,7 @@ class SlicePass {
         meter_(meter),
         sink_(sink) {
     for (const Configuration& entry : all) {
-      passes_.push_back(
-          {entry.variant, entry.name, entry.frozen_blocks, &packing_, options.head_rows, {}});
+      passes_.push_back({entry, &packing_, options.head_rows, {}});
     }
   }
 
@@ -157,10 +156,10 @@ NoiseFloor measure_noise_floor(Engine& engine, const Variant& reference,
   // Other neighbours in a batch, another batch size, another number of rows in the head.
   const Packing packing = pack(corpus, sample, options.batch_tokens);
   const Packing other_packing = pack(corpus, sample, options.batch_tokens / 7 + 1);
-  const Pass base =
-      run_stages({reference, "noise floor", {}, &packing, options.head_rows, {}}, engine, meter);
-  const Pass other = run_stages(
-      {reference, "noise floor", {}, &other_packing, options.head_rows / 3 + 1, {}}, engine, meter);
+  const Configuration what{"noise floor", reference};
+  const Pass base = run_stages({what, &packing, options.head_rows, {}}, engine, meter);
+  const Pass other =
+      run_stages({what, &other_packing, options.head_rows / 3 + 1, {}}, engine, meter);
 
   NoiseFloor floor;
   double kl_sum = 0;

@@ -29,12 +29,21 @@ const Sequence& get_sequence(const TokenizedCorpus& corpus, SequenceId id);
 // Of every language in turn.
 std::vector<SequenceId> all_sequences(const TokenizedCorpus& corpus);
 
-// Something to measure. A frozen block adds to the residual stream what it adds in the reference,
-// whatever it reads.
+// Something to measure. The hidden state before `first_block` is that of another variant, `before`,
+// as if it had been written over the variant's own. A frozen block adds to the residual stream what
+// it adds in the reference, whatever it reads.
 struct Configuration {
   std::string name;
   Variant variant;
-  std::vector<size_t> frozen_blocks;  // ascending
+  std::vector<size_t> frozen_blocks = {};  // ascending
+  size_t first_block = 0;                  // 0: the variant computes everything
+  Variant before = {};
+
+  // What computes a stage: 0 is the embedding, 2 d + 1 and 2 d + 2 are the halves of block d.
+  const Variant& variant_of(size_t stage) const {
+    const bool is_before = first_block > 0 && (stage == 0 || (stage - 1) / 2 < first_block);
+    return is_before ? before : variant;
+  }
 };
 
 struct ScoringOptions {

@@ -13,13 +13,13 @@ class HeadRows {
  public:
   HeadRows(Engine& engine, const Pass& pass, std::span<const Position> chunk)
       : engine_(engine), pass_(pass) {
-    const size_t width = pass.variant.model->config().width;
+    const size_t width = pass.what.variant.model->config().width;
     for (size_t first = 0; first < chunk.size(); first += pass.head_rows) {
       HiddenStates rows(std::min(pass.head_rows, chunk.size() - first), width);
       for (size_t i = 0; i < rows.tokens(); ++i) {
         std::ranges::copy(pass.row(chunk[first + i]), rows.row(i).begin());
       }
-      inputs_.push_back(engine.head_input(pass.variant, rows));
+      inputs_.push_back(engine.head_input(pass.what.variant, rows));
     }
   }
 
@@ -28,11 +28,11 @@ class HeadRows {
     size_t place = 0;
     for (HiddenStates& input : inputs_) {
       const size_t count = input.tokens() * slice.count;
-      engine_.run_head(pass_.variant, input, slice, logits.subspan(place, count));
+      engine_.run_head(pass_.what.variant, input, slice, logits.subspan(place, count));
       place += count;
     }
-    const ModelConfig& config = pass_.variant.model->config();
-    meter.add(pass_.name, static_cast<double>(config.embedding_width * place));
+    const ModelConfig& config = pass_.what.variant.model->config();
+    meter.add(pass_.what.name, static_cast<double>(config.embedding_width * place));
   }
 
  private:
@@ -84,13 +84,13 @@ void SliceScorer::check_finite(const Pass& run, const Position& position,
   const TokenizedLanguage& language = corpus_.languages[id.language];
   fail(ErrorCode::kNotFinite,
        "{}: the {} gives probabilities that are not finite (language {}, unit '{}', token {})",
-       run.name, std::isfinite(score.nll_reference) ? "quantized model" : "reference",
+       run.what.name, std::isfinite(score.nll_reference) ? "quantized model" : "reference",
        language.code, language.unit_ids[id.index], position.offset + 1);
 }
 
 void SliceScorer::sum_chunk(Engine& engine, const Pass& reference, std::span<const Pass> runs,
                             Meter& meter) {
-  const size_t vocab_size = reference.variant.model->config().vocab_size;
+  const size_t vocab_size = reference.what.variant.model->config().vocab_size;
   HeadRows reference_rows(engine, reference, chunk_);
   std::vector<HeadRows> rows;
   for (const Pass& run : runs) rows.emplace_back(engine, run, chunk_);

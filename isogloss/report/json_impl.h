@@ -23,7 +23,9 @@ Json with_status(Json object);
 Json to_json_object(const ModelFacts& facts);
 Json to_json_object(const Estimate& estimate);
 Json to_json_object(const Measured& measured);  // nulls and the status where there is no number
+Json to_json_object(const Effect& effect);      // the same
 Json to_json_object(const NoiseFloor& floor);
+Json patch_json(const PatchResult& patch, const std::vector<std::string>& codes);
 Json to_json_object(const AuditReport::CorpusFacts& corpus);
 Json to_json_object(const AuditReport::Settings& settings, const std::string& reference_language,
                     uint64_t seed, size_t draws);

@@ -8,21 +8,12 @@
 namespace isogloss {
 namespace {
 
-constexpr std::string_view kLineEnd = "\r\n";
-
 std::string interval_names(std::string_view name) {
   return fmt::format(",{0},{0}_lo,{0}_hi", name);
 }
 
 std::string effect_names(std::string_view name) {
   return interval_names(name) + fmt::format(",{0}_p,{0}_q", name);
-}
-
-// value,lo,hi,p,q
-std::string effect_fields(const Effect& effect) {
-  const std::string interval = csv_interval(effect.value);
-  if (!effect.value.estimate) return interval + ",,";
-  return fmt::format("{},{},{}", interval, csv_number(effect.p_value), csv_number(effect.q_value));
 }
 
 // A truth; "" where there is none.
@@ -45,8 +36,8 @@ std::string matrix_row(const UnitResult& result, const std::string& code,
   std::string line =
       fmt::format("{},{},{},{},{}", csv_text(unit.name), csv_text(code), intervention.name,
                   std::ranges::count(unit.tensors, true), unit.extra_bytes);
-  for (const Effect& metric : cell.metrics) line += "," + effect_fields(metric);
-  line += "," + effect_fields(cell.share) + "," + effect_fields(cell.interaction);
+  for (const Effect& metric : cell.metrics) line += "," + csv_effect(metric);
+  line += "," + csv_effect(cell.share) + "," + csv_effect(cell.interaction);
   const Rank& rank = cell.rank;
   line +=
       fmt::format(",{},{},{},{},{},{}", csv_number(rank.rank), csv_number(rank.lo),
@@ -94,7 +85,7 @@ std::string subsets_csv(const SubsetsResult& subsets, const std::vector<std::str
   std::string csv = "objective,size,set" + set_names() + ",runner_up" + effect_names("lead");
   csv += kLineEnd;
   for (const BestSet& best : subsets.best) {
-    const std::string lead = best.runner_up.empty() ? ",,,," : effect_fields(best.lead);
+    const std::string lead = best.runner_up.empty() ? ",,,," : csv_effect(best.lead);
     csv += set_lines(
         best.set, codes,
         fmt::format("{},{},{}", csv_text(best.objective), best.size, csv_text(best.set.name)),
@@ -129,7 +120,7 @@ std::string shapley_csv(const ShapleyValues& shapley, const std::vector<std::str
   for (size_t p = 0; p < shapley.players.size(); ++p) {
     const auto add = [&](const std::string& code, const Effect& value) {
       csv += fmt::format("{},{},{}{}", csv_text(shapley.players[p]), csv_text(code),
-                         effect_fields(value), kLineEnd);
+                         csv_effect(value), kLineEnd);
     };
     for (size_t l = 0; l < shapley.values.size(); ++l) add(codes[l], shapley.values[l][p]);
     add("mean", shapley.mean[p]);
@@ -139,12 +130,19 @@ std::string shapley_csv(const ShapleyValues& shapley, const std::vector<std::str
 
 }  // namespace
 
+std::string csv_effect(const Effect& effect) {
+  const std::string interval = csv_interval(effect.value);
+  if (!effect.value.estimate) return interval + ",,";
+  return fmt::format("{},{},{}", interval, csv_number(effect.p_value), csv_number(effect.q_value));
+}
+
 std::string to_csv(const SweepReport& report) {
   const SweepResult& result = report.result;
   const auto& codes = result.languages;
   if (result.subsets) return subsets_csv(*result.subsets, codes);
   if (result.shapley) return shapley_csv(result.shapley->shapley, codes);
   if (!result.sets.empty()) return compared_sets_csv(result.sets, codes);
+  if (result.patch) return patch_csv(*result.patch, codes);
   return matrix_csv(result.matrix.value_or(InterventionMatrix{}), codes);
 }
 

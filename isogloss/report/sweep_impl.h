@@ -49,14 +49,16 @@ inline constexpr SetMeasure kSetMeasures[] = {
 
 inline constexpr size_t kRowsShown = 40;  // of units; of tensors there can be hundreds
 
-// A layer by its place among those that are quantized: its name where the result has it.
-std::string player_name(const SubsetsResult& subsets, size_t player);
+inline constexpr std::string_view kLineEnd = "\r\n";  // of CSV
+std::string csv_effect(const Effect& effect);         // value,lo,hi,p,q
+std::string patch_csv(const PatchResult& patch, const std::vector<std::string>& codes);
 
 // Parts of the table; each begins with an empty line and its title.
 void add_matrix(const SweepReport& report, TextLines& lines);
 void add_subsets(const SweepReport& report, TextLines& lines);
 void add_shapley(const SweepReport& report, TextLines& lines);
 void add_compared_sets(const SweepReport& report, TextLines& lines);
+void add_patch(const SweepReport& report, TextLines& lines);
 
 // "parallel unit", "UTF-8 byte": what a loss is of.
 std::string_view loss_denominator(const SweepResult& result);

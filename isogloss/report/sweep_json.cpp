@@ -29,11 +29,7 @@ Json measured(const Measured& value) {
 }
 
 Json effect(const Effect& effect) {
-  const bool there = effect.value.estimate.has_value();
-  Json json = to_json_object(effect.value);
-  json["p_value"] = there ? number(effect.p_value) : Json(nullptr);
-  json["q_value"] = there ? number(effect.q_value) : Json(nullptr);
-  return json;
+  return to_json_object(effect);
 }
 
 Json rank(const Rank& rank) {
@@ -141,7 +137,7 @@ Json shapley_values(const ShapleyValues& shapley, const Codes& codes) {
 
 Json subsets(const SubsetsResult& subsets, const Codes& codes) {
   const auto names = [&](const PairInteraction& pair) {
-    return Json::array({player_name(subsets, pair.first), player_name(subsets, pair.second)});
+    return Json::array({subsets.players[pair.first], subsets.players[pair.second]});
   };
   const auto interaction = [&](const PairInteraction& pair) {
     return Json({{"pair", names(pair)},
@@ -150,6 +146,7 @@ Json subsets(const SubsetsResult& subsets, const Codes& codes) {
                  {"at_all", effect(pair.at_all)}});
   };
   Json json = {
+      {"players", subsets.players},
       {"max_size", subsets.max_size},
       {"sets", subsets.sets},
       {"positions", number(subsets.positions)},
@@ -188,6 +185,14 @@ Json compared_set(const ComparedSet& compared, const Codes& codes) {
 
 }  // namespace
 
+Json to_json_object(const Effect& effect) {
+  const bool there = effect.value.estimate.has_value();
+  Json json = to_json_object(effect.value);
+  json["p_value"] = there ? number(effect.p_value) : Json(nullptr);
+  json["q_value"] = there ? number(effect.q_value) : Json(nullptr);
+  return json;
+}
+
 std::string to_json(const SweepReport& report) {
   const SweepResult& result = report.result;
   const Codes& codes = result.languages;
@@ -209,6 +214,7 @@ std::string to_json(const SweepReport& report) {
     json["sets"] =
         list(result.sets, [&](const ComparedSet& entry) { return compared_set(entry, codes); });
   }
+  if (result.patch) json["patch"] = patch_json(*result.patch, codes);
   return to_text(json);
 }
 

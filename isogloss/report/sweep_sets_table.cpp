@@ -134,10 +134,9 @@ void add_pairs(const SweepReport& report, const std::string& title, std::vector<
   const SubsetsResult& subsets = *report.result.subsets;
   for (size_t i = 0; i < pairs.size(); ++i) {
     const PairInteraction& pair = *pairs[i].pair;
-    grid.add_row(
-        {fmt::format("{}+{}", player_name(subsets, pair.first), player_name(subsets, pair.second)),
-         pairs[i].language.empty() ? "mean" : pairs[i].language, std::move(column.cells[i]),
-         short_number(pairs[i].shown->q_value, 2)});
+    grid.add_row({fmt::format("{}+{}", subsets.players[pair.first], subsets.players[pair.second]),
+                  pairs[i].language.empty() ? "mean" : pairs[i].language,
+                  std::move(column.cells[i]), short_number(pairs[i].shown->q_value, 2)});
   }
   grid.print(lines);
 }
@@ -165,8 +164,7 @@ void add_contrasts(const SweepReport& report, TextLines& lines) {
     pairs.push_back({"", &pair, &pair.at_none});
   }
   add_pairs(report,
-            fmt::format("largest contrasts of two layers, no other restored ({}{})", kSignOfPairs,
-                        report.result.subsets->shapley ? "" : "; #0: the first that is quantized"),
+            fmt::format("largest contrasts of two layers, no other restored ({})", kSignOfPairs),
             std::move(pairs), lines);
 }
 
@@ -176,10 +174,6 @@ std::string beats_text(double percentile, size_t random_sets) {
 }
 
 }  // namespace
-
-std::string player_name(const SubsetsResult& subsets, size_t player) {
-  return subsets.shapley ? subsets.shapley->players[player] : fmt::format("#{}", player);
-}
 
 void add_subsets(const SweepReport& report, TextLines& lines) {
   if (!report.result.subsets) return;

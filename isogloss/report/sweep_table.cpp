@@ -158,10 +158,8 @@ class MatrixTable {
     const Regime regime = result_.baseline.regime;
     if (regime != Regime::kNormal) {
       lines_.paragraph(
-          fmt::format("The quantized model is {}: no claim is made about where in the model the "
-                      "loss comes from, and no unit is called language-critical (docs/sweep.md)",
-                      to_string(regime)),
-          kMarked);
+          fmt::format("language-critical units: none is named, for the quantized model is {}",
+                      to_string(regime)));
       return;
     }
     if (!has_both(*units_.front())) {
@@ -220,11 +218,17 @@ class MatrixTable {
   std::vector<const UnitResult*> units_;  // as rows are ordered
 };
 
+// " x 80 parallel units"; "" where languages have different ones.
+std::string units_text(const SweepResult& result) {
+  if (!result.parallel || result.units.empty()) return "";
+  return fmt::format(" x {} parallel units", result.units.front());
+}
+
 void add_head(const SweepReport& report, TextLines& lines) {
   const SweepResult& result = report.result;
   add_model(report.model, lines);
   lines.paragraph(fmt::format("{}: {} languages{}, {}", report.corpus.name, result.languages.size(),
-                              result.parallel ? ", parallel units" : "", report.settings.compute));
+                              units_text(result), report.settings.compute));
   const std::string include = fmt::format("{}", fmt::join(report.settings.include, ", "));
   lines.paragraph(fmt::format("{}, mode {}, unit {}{}{}", report.scheme, report.mode, report.unit,
                               include.empty() ? "" : fmt::format("; quantized also: {}", include),
@@ -244,6 +248,11 @@ void add_head(const SweepReport& report, TextLines& lines) {
   lines.paragraph(fmt::format("quantized model: {}, {} MiB, {:.2f} bits per weight; {}",
                               to_string(baseline.regime), mebibytes(baseline.size.size_bytes),
                               baseline.size.bits_per_weight, worst));
+  if (baseline.regime == Regime::kNormal) return;
+  lines.paragraph(fmt::format("The quantized model is {}: no claim is made about where in the "
+                              "model the loss comes from (docs/sweep.md)",
+                              to_string(baseline.regime)),
+                  kMarked);
 }
 
 void add_foot(const SweepResult& result, TextLines& lines) {
@@ -281,7 +290,7 @@ void add_matrix(const SweepReport& report, TextLines& lines) {
 std::string to_table(const SweepReport& report, bool color) {
   TextLines lines(color);
   add_head(report, lines);
-  for (const auto add : {add_matrix, add_subsets, add_shapley, add_compared_sets}) {
+  for (const auto add : {add_matrix, add_subsets, add_shapley, add_compared_sets, add_patch}) {
     add(report, lines);
   }
   add_foot(report.result, lines);

@@ -10,9 +10,6 @@
 namespace isogloss {
 namespace {
 
-// Tasks a rank, so that the last to finish is not late by much.
-constexpr size_t kTasksPerRank = 4;
-
 struct Task {
   size_t slice = 0;
   std::vector<size_t> places;  // of configurations
@@ -135,8 +132,8 @@ void PhaseRun::take_recorded(const Record::Phase* recorded) {
 }
 
 std::vector<Task> PhaseRun::make_tasks(const Variant& reference) const {
-  const size_t wanted = team_.size() == 1 ? 1 : kTasksPerRank * team_.size();
-  const size_t pieces = (wanted + slices_.size() - 1) / slices_.size();
+  // As few pieces of the schedule as there are ranks, for each computes its beginning again.
+  const size_t pieces = (team_.size() + slices_.size() - 1) / slices_.size();
   const std::vector<size_t> order = scoring_order(reference, configurations_);
   std::vector<Task> tasks;
   for (size_t s = 0; s < slices_.size(); ++s) {
@@ -337,6 +334,45 @@ ScoreTable Measurer::measure(const std::string& phase,
   run.choose_slices(recorded, reference_);
   run.take_recorded(recorded);
   return run.run(engine_, reference_, progress_);
+}
+
+std::vector<double> Measurer::measure_sums(const std::string& phase, size_t states, size_t columns,
+                                           const MeasureSums& measure) {
+  if (team_.rank() != 0) return {};
+  const auto ids = all_sequences(corpus_);
+  const Record::Phase* recorded = record_ ? record_->find_phase(phase) : nullptr;
+  std::vector<size_t> sizes;
+  if (recorded) {
+    sizes = recorded->slices;
+  } else {
+    ScoringPlan plan;
+    plan.states = states;
+    for (const auto slice : cut_slices(corpus_, ids, *reference_.model, plan, options_)) {
+      sizes.push_back(slice.size());
+    }
+    if (journal_) journal_->append(std::vector{phase_entry(phase, 1, sizes)});
+  }
+  std::vector<double> all;
+  size_t first = 0;
+  for (size_t s = 0; s < sizes.size(); ++s) {
+    if (progress_) {
+      progress_(phase, static_cast<double>(first) / static_cast<double>(ids.size()));
+    }
+    std::vector<double> sums;
+    if (recorded && recorded->sums.contains(s)) {
+      sums = recorded->sums.at(s);
+    } else {
+      sums = measure(engine_, std::span(ids).subspan(first, sizes[s]));
+      if (journal_) journal_->append(std::vector{sums_entry(phase, s, sums)});
+    }
+    if (sums.size() != sizes[s] * columns) {
+      fail(ErrorCode::kCorrupt, "phase '{}': slice {} of the journal has {} sums, expected {}",
+           phase, s, sums.size(), sizes[s] * columns);
+    }
+    all.insert(all.end(), sums.begin(), sums.end());
+    first += sizes[s];
+  }
+  return all;
 }
 
 }  // namespace isogloss

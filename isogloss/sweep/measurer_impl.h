@@ -37,6 +37,7 @@ class Record {
     std::vector<size_t> slices;                        // sequences of each
     std::map<size_t, std::vector<double>> references;  // [slice] -> nats, a sequence each
     std::map<std::pair<size_t, std::string>, std::vector<UnitScore>> scores;  // [slice, name]
+    std::map<size_t, std::vector<double>> sums;  // [slice], of measure_sums()
   };
 
   // Throws Error(kCorrupt) for an entry that contradicts earlier ones.
@@ -48,6 +49,7 @@ class Record {
  private:
   void read_phase(const JsonObject& entry);
   void read_scores(const JsonObject& entry, Phase& phase);
+  void read_sums(const JsonObject& entry, Phase& phase);
 
   std::optional<NoiseFloor> noise_floor_;
   std::map<std::string, Phase> phases_;
@@ -67,6 +69,8 @@ struct RunDirectory::Impl {
   std::unique_ptr<Journal> journal;
 };
 
+nlohmann::json sums_entry(const std::string& phase, size_t slice, std::span<const double> sums);
+
 class Measurer {
  public:
   // `directory` may be nullptr. All outlive the measurer.
@@ -80,6 +84,14 @@ class Measurer {
   // this call among the others of a sweep. What the record has is not measured again.
   ScoreTable measure(const std::string& phase, std::span<const Configuration> configurations,
                      double positions);
+
+  // Other sums over the positions of sequences: `measure` gives `columns` finite numbers for each
+  // sequence of a slice, holding `states` hidden states of a token. Rank 0 has the numbers of all
+  // sequences, the others nothing.
+  using MeasureSums =
+      std::function<std::vector<double>(Engine& engine, std::span<const SequenceId> ids)>;
+  std::vector<double> measure_sums(const std::string& phase, size_t states, size_t columns,
+                                   const MeasureSums& measure);
 
  private:
   Engine& engine_;

@@ -13,7 +13,7 @@ namespace {
 
 // Sizes that count as the same: norms and biases make layers of one shape differ by less.
 constexpr double kSameBytes = 0.01;
-// Draws for each random set that is wanted, before it is said that there are no more.
+// Draws for each random set that is wanted.
 constexpr size_t kTriesPerSet = 200;
 
 using Units = std::vector<const SweepUnit*>;  // in the order of the sweep's units
@@ -44,22 +44,29 @@ Units draw_set(const std::vector<SweepUnit>& units, uint64_t bytes, Random& rand
   return set;
 }
 
-// Different ones, none equal to `given`.
-std::vector<Units> draw_sets(const std::vector<SweepUnit>& units, const SweepUnit& given,
-                             size_t count, uint64_t seed) {
+// Of the same bytes as `given`, none equal to it.
+struct RandomSets {
+  std::vector<Units> sets;  // different ones
+  size_t different = 0;     // found in all tries
+};
+
+RandomSets draw_sets(const std::vector<SweepUnit>& units, const SweepUnit& given, size_t count,
+                     uint64_t seed) {
   Random random(seed);
-  std::vector<Units> sets;
+  RandomSets found;
   std::set<Units> seen;
-  for (size_t attempt = 0; attempt < kTriesPerSet * count && sets.size() < count; ++attempt) {
+  for (size_t attempt = 0; attempt < kTriesPerSet * count; ++attempt) {
     Units set = draw_set(units, given.extra_bytes, random);
     if (set.empty() || !seen.insert(set).second) continue;
     TensorSet all(given.tensors.size());
     for (const SweepUnit* unit : set) {
       for (size_t i = 0; i < all.size(); ++i) all[i] = all[i] || unit->tensors[i];
     }
-    if (all != given.tensors) sets.push_back(std::move(set));
+    if (all == given.tensors) continue;
+    ++found.different;
+    if (found.sets.size() < count) found.sets.push_back(std::move(set));
   }
-  return sets;
+  return found;
 }
 
 // Share of others that are worse, ties counted half.
@@ -68,12 +75,6 @@ double percentile_of(double value, std::span<const double> others) {
   for (const double other : others) worse += other > value ? 1 : (other == value ? 0.5 : 0);
   return others.empty() ? std::nan("") : worse / static_cast<double>(others.size());
 }
-
-struct Planned {
-  SweepUnit given;
-  std::vector<Units> random;
-  size_t first = 0;  // place of the given set in the table; the random ones follow
-};
 
 SetResult describe(const SetLosses& losses, size_t place, const ConfigurationBuilder& builder,
                    const Units& units) {
@@ -86,41 +87,47 @@ SetResult describe(const SetLosses& losses, size_t place, const ConfigurationBui
 
 }  // namespace
 
+PlannedSets plan_sets(ConfigurationBuilder& builder, const std::vector<SweepUnit>& units,
+                      const SweepRequest& request, const SweepOptions& options) {
+  PlannedSets planned;
+  std::map<std::string, size_t> places;
+  const auto add = [&](const Units& set) {
+    Configuration configuration = builder.restore(set);
+    const auto [place, is_new] = places.emplace(configuration.name, planned.configurations.size());
+    if (is_new) planned.configurations.push_back(std::move(configuration));
+    return place->second;
+  };
+  for (const std::string& name : request.sets) {
+    PlannedSets::Entry& entry = planned.entries.emplace_back();
+    entry.given = make_unit(builder.model(), builder.quantized(), name);
+    if (std::ranges::find(entry.given.tensors, true) == entry.given.tensors.end()) {
+      fail(ErrorCode::kBadArgument, "--set {}: covers no tensor that the scheme quantizes", name);
+    }
+    RandomSets random = draw_sets(units, entry.given, request.random_sets, options.seed);
+    entry.random = std::move(random.sets);
+    entry.different = random.different;
+    entry.places.push_back(add({&entry.given}));
+    for (const Units& set : entry.random) entry.places.push_back(add(set));
+  }
+  return planned;
+}
+
 std::vector<ComparedSet> sweep_sets(Measurer& measurer, ConfigurationBuilder& builder,
                                     const std::vector<SweepUnit>& units,
                                     const TokenizedCorpus& corpus, const SweepRequest& request,
                                     const SweepOptions& options) {
-  std::vector<Planned> planned;
-  std::vector<Configuration> configurations;
-  std::map<std::string, size_t> places;
-  const auto add = [&](const Units& set) {
-    Configuration configuration = builder.restore(set);
-    const auto [place, is_new] = places.emplace(configuration.name, configurations.size());
-    if (is_new) configurations.push_back(std::move(configuration));
-    return place->second;
-  };
-  std::vector<std::vector<size_t>> members;
-  for (const std::string& name : request.sets) {
-    Planned& plan = planned.emplace_back();
-    plan.given = make_unit(builder.model(), builder.quantized(), name);
-    if (std::ranges::find(plan.given.tensors, true) == plan.given.tensors.end()) {
-      fail(ErrorCode::kBadArgument, "--set {}: covers no tensor that the scheme quantizes", name);
-    }
-    plan.random = draw_sets(units, plan.given, request.random_sets, options.seed);
-    auto& own = members.emplace_back();
-    own.push_back(add({&plan.given}));
-    for (const Units& set : plan.random) own.push_back(add(set));
-  }
-  const ScoreTable table = measurer.measure("sets", configurations, 1);
+  const PlannedSets planned = plan_sets(builder, units, request, options);
+  const ScoreTable table = measurer.measure("sets", planned.configurations, 1);
   std::vector<ComparedSet> results;
-  for (size_t i = 0; i < planned.size(); ++i) {
-    const SetLosses losses(corpus, table, members[i], options);
+  for (const PlannedSets::Entry& entry : planned.entries) {
+    const SetLosses losses(corpus, table, entry.places, options);
     ComparedSet& result = results.emplace_back();
-    result.set = describe(losses, 0, builder, {&planned[i].given});
-    result.random_sets = planned[i].random.size();
+    result.set = describe(losses, 0, builder, {&entry.given});
+    result.random_sets = entry.random.size();
+    result.different_sets = entry.different;
     std::vector<double> worst, mean;
-    for (size_t r = 0; r < planned[i].random.size(); ++r) {
-      result.random.push_back(describe(losses, 1 + r, builder, planned[i].random[r]));
+    for (size_t r = 0; r < entry.random.size(); ++r) {
+      result.random.push_back(describe(losses, 1 + r, builder, entry.random[r]));
       worst.push_back(losses.value(1 + r, SetObjective::kWorstLoss));
       mean.push_back(losses.value(1 + r, SetObjective::kMeanLoss));
     }

@@ -36,6 +36,13 @@ std::vector<double> get_sums(const JsonObject& entry, const char* key, size_t se
   return sums;
 }
 
+size_t get_slice(const JsonObject& entry, const Record::Phase& phase) {
+  const size_t slice = entry.get_size("slice");
+  if (slice < phase.slices.size()) return slice;
+  fail(ErrorCode::kCorrupt, "{}: slice {}, expected one below {}", entry.path(), slice,
+       phase.slices.size());
+}
+
 NoiseFloor to_noise_floor(const JsonObject& object) {
   NoiseFloor floor;
   floor.tokens = object.get_size("tokens");
@@ -63,7 +70,11 @@ void Record::read(const JsonObject& entry) {
     fail(ErrorCode::kCorrupt, "{}: a measurement of phase '{}', which has not begun", entry.path(),
          name);
   }
-  read_scores(entry, phase->second);
+  if (entry.has("sums")) {
+    read_sums(entry, phase->second);
+  } else {
+    read_scores(entry, phase->second);
+  }
 }
 
 void Record::read_phase(const JsonObject& entry) {
@@ -76,12 +87,15 @@ void Record::read_phase(const JsonObject& entry) {
   }
 }
 
-void Record::read_scores(const JsonObject& entry, Phase& phase) {
-  const size_t slice = entry.get_size("slice");
-  if (slice >= phase.slices.size()) {
-    fail(ErrorCode::kCorrupt, "{}: slice {}, expected one below {}", entry.path(), slice,
-         phase.slices.size());
+void Record::read_sums(const JsonObject& entry, Phase& phase) {
+  const size_t slice = get_slice(entry, phase);
+  if (!phase.sums.emplace(slice, get_numbers(entry, "sums")).second) {
+    fail(ErrorCode::kCorrupt, "{}: the sums of slice {} are there already", entry.path(), slice);
   }
+}
+
+void Record::read_scores(const JsonObject& entry, Phase& phase) {
+  const size_t slice = get_slice(entry, phase);
   const size_t sequences = phase.slices[slice];
   const std::string configuration = entry.get_string("configuration");
   const std::vector<double> nll = get_sums(entry, "nll", sequences);
@@ -127,6 +141,11 @@ Json reference_entry(const std::string& phase, size_t slice,
           {"slice", slice},
           {"configuration", "reference"},
           {"nll", std::vector<double>(nll_reference.begin(), nll_reference.end())}};
+}
+
+Json sums_entry(const std::string& phase, size_t slice, std::span<const double> sums) {
+  return {
+      {"phase", phase}, {"slice", slice}, {"sums", std::vector<double>(sums.begin(), sums.end())}};
 }
 
 Json scores_entry(const std::string& phase, size_t slice, const std::string& configuration,

@@ -43,7 +43,7 @@ double mean_seed_disparity(std::span<const double> degradations, size_t referenc
 
 Configuration ConfigurationBuilder::make(std::string name, const TensorSet& quantized_set) {
   assignments_.push_back(quantize_only(quantized_, quantized_set));
-  return {std::move(name), {&model_, &assignments_.back()}, {}};
+  return {std::move(name), {&model_, &assignments_.back()}};
 }
 
 Configuration ConfigurationBuilder::everything() {

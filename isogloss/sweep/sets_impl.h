@@ -85,10 +85,32 @@ SampledShapleyResult sweep_shapley(Measurer& measurer, ConfigurationBuilder& bui
                                    const TokenizedCorpus& corpus, const SweepRequest& request,
                                    const SweepOptions& options);
 
+// The sets of a request with their random ones, known before anything was measured.
+struct PlannedSets {
+  struct Entry {
+    SweepUnit given;
+    std::vector<std::vector<const SweepUnit*>> random;
+    size_t different = 0;        // that there are, as far as was looked
+    std::vector<size_t> places;  // of configurations: the given set, then the random ones
+  };
+  std::vector<Entry> entries;
+  std::vector<Configuration> configurations;  // each once
+};
+
+// Random sets consist of `units`, which outlive the plan. Throws Error(kBadArgument) for a set that
+// names no units, or none that are quantized.
+PlannedSets plan_sets(ConfigurationBuilder& builder, const std::vector<SweepUnit>& units,
+                      const SweepRequest& request, const SweepOptions& options);
+
 std::vector<ComparedSet> sweep_sets(Measurer& measurer, ConfigurationBuilder& builder,
                                     const std::vector<SweepUnit>& units,
                                     const TokenizedCorpus& corpus, const SweepRequest& request,
                                     const SweepOptions& options);
+
+std::vector<Configuration> patch_configurations(ConfigurationBuilder& builder,
+                                                const Variant& reference);
+PatchResult sweep_patch(Measurer& measurer, ConfigurationBuilder& builder, const Variant& reference,
+                        const TokenizedCorpus& corpus, const SweepOptions& options);
 
 // Every subset of so many layers, as masks, of at most `max_size`; by size, then by mask.
 std::vector<uint32_t> subset_masks(size_t layers, size_t max_size);

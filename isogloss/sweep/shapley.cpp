@@ -189,12 +189,15 @@ void Shapley::finish(SampledShapleyResult& result) {
     for (Effect& effect : language) family.push_back(&effect);
   }
   adjust(family);
+  family.clear();
   for (size_t p = 0; p < players; ++p) {
     Random random(options_.seed + 7919 * (1 + p));
     const double error = estimates_[languages].standard_error(p);
     for (double& draw : mean_draws[p]) draw += error * normal_deviate(random);
     shapley.mean.push_back(effect_of(estimates_[languages].value(p), std::move(mean_draws[p])));
   }
+  for (Effect& effect : shapley.mean) family.push_back(&effect);
+  adjust(family);
 }
 
 SampledShapleyResult Shapley::run() {

@@ -29,6 +29,7 @@ class Subsets {
 
   SubsetsResult run() {
     SubsetsResult result;
+    for (const SweepUnit& layer : layers_) result.players.push_back(layer.name);
     result.max_size = max_size_;
     result.sets = masks_.size();
     result.positions = options_.search_positions;
@@ -129,8 +130,11 @@ std::optional<BestSet> Subsets::best_of(const Masks& masks, const Masks& measure
         static_cast<size_t>(std::ranges::lower_bound(measured, mask) - measured.begin()));
   }
   const SetLosses losses(corpus_, table, places, options_);
-  std::vector<size_t> order(masks.size());
-  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::vector<size_t> order;  // a share of the positions can define what all of them do not
+  for (size_t i = 0; i < masks.size(); ++i) {
+    if (!std::isnan(losses.value(i, objective))) order.push_back(i);
+  }
+  if (order.empty()) return std::nullopt;
   std::ranges::stable_sort(order, {}, [&](size_t i) { return losses.value(i, objective); });
   const auto units = units_of(masks[order[0]]);
   BestSet best;
@@ -237,7 +241,9 @@ void Subsets::add_shapley(const ScoreTable& table, SubsetsResult& result) const 
       at_all.push_back(&pair.at_all);
     }
   }
-  for (const auto& family : {values, indices, at_none, at_all}) adjust(family);
+  std::vector<Effect*> means;
+  for (Effect& effect : shapley.mean) means.push_back(&effect);
+  for (const auto& family : {values, means, indices, at_none, at_all}) adjust(family);
 }
 
 // v(ij) - v(i) - v(j) + v(none) of minus the mean loss over languages.

@@ -1,6 +1,7 @@
 #include "isogloss/sweep/sweep.h"
 
 #include <algorithm>
+#include <set>
 
 #include "isogloss/base/error.h"
 #include "isogloss/sweep/game_impl.h"
@@ -11,6 +12,10 @@ namespace {
 
 bool is_matrix(SweepMode mode) {
   return mode == SweepMode::kRestore || mode == SweepMode::kDamage || mode == SweepMode::kBoth;
+}
+
+bool is_search(SweepMode mode) {
+  return mode == SweepMode::kSubsets || mode == SweepMode::kShapley;
 }
 
 Assignment quantized_model(const Model& model, const SweepRequest& request) {
@@ -68,16 +73,26 @@ void check_request(const SweepRequest& request, const SweepOptions& options) {
   if (request.mode == SweepMode::kSets && request.sets.empty()) {
     fail(ErrorCode::kBadArgument, "--mode sets: no set; name one with --set L0+L11");
   }
+  if (request.mode != SweepMode::kSets && !request.sets.empty()) {
+    fail(ErrorCode::kBadArgument, "--set {}: is measured in --mode sets, not in --mode {}",
+         request.sets.front(), to_string(request.mode));
+  }
   if (!(options.search_positions > 0 && options.search_positions <= 1)) {
     fail(ErrorCode::kBadArgument, "--search-positions {}: expected a share above 0, at most 1",
          options.search_positions);
   }
+  if (!(request.tolerance >= 0)) {
+    fail(ErrorCode::kBadArgument, "--tolerance {}: expected a share of the loss, at least 0",
+         request.tolerance);
+  }
 }
 
-// Every configuration of the first phase, as far as it is known before anything was measured.
+// Every configuration that is known before anything was measured.
 std::vector<Configuration> first_configurations(const SweepRequest& request,
                                                 const SweepOptions& options,
+                                                const Variant& reference,
                                                 ConfigurationBuilder& builder) {
+  if (request.mode == SweepMode::kPatch) return patch_configurations(builder, reference);
   if (is_matrix(request.mode)) return plan_matrix(request, builder).configurations;
   const auto layers = layer_units(builder.model(), builder.quantized());
   check_subsets(layers, request);
@@ -95,15 +110,23 @@ std::vector<Configuration> first_configurations(const SweepRequest& request,
     }
   }
   if (request.mode == SweepMode::kShapley) {
+    std::set<std::set<size_t>> seen;  // orders share sets
     for (const auto& order : draw_permutations(layers.size(), request.max_permutations,
                                                options.seed, /*first_pair=*/0)) {
       for (size_t length = 0; length <= order.size(); ++length) {
         const auto end = order.begin() + static_cast<std::ptrdiff_t>(length);
-        add([&](size_t i) { return std::find(order.begin(), end, i) != end; });
+        const std::set<size_t> restored(order.begin(), end);
+        if (seen.insert(restored).second) add([&](size_t i) { return restored.contains(i); });
       }
     }
   }
-  if (request.mode == SweepMode::kSets) configurations.push_back(builder.everything());
+  if (request.mode == SweepMode::kSets) {
+    configurations.push_back(builder.everything());
+    const auto units = sweep_units(builder.model(), builder.quantized(), request.unit);
+    for (Configuration& set : plan_sets(builder, units, request, options).configurations) {
+      configurations.push_back(std::move(set));
+    }
+  }
   return configurations;
 }
 
@@ -115,9 +138,9 @@ SweepPlan plan_sweep(const Model& model, const TokenizedCorpus& corpus, const Sw
   ConfigurationBuilder builder(model, quantized_model(model, request));
   const Assignment stored = unchanged(model);
   const Variant reference{&model, &stored};
-  const auto configurations = first_configurations(request, options, builder);
+  const auto configurations = first_configurations(request, options, reference, builder);
   ScoringOptions scoring = options;
-  scoring.positions = is_matrix(request.mode) ? 1 : options.search_positions;
+  if (is_search(request.mode)) scoring.positions = options.search_positions;
   const ScoringPlan planned = plan_scoring(reference, configurations, scoring);
   const ScoringPlan plain = plan_scoring(reference, std::span(configurations).first(1), options);
   const auto ids = all_sequences(corpus);
@@ -160,7 +183,10 @@ SweepResult sweep(Engine& engine, const Model& model, const TokenizedCorpus& cor
   result.parallel = corpus.parallel;
   result.seed = options.seed;
   result.draws = options.draws;
-  for (const auto& language : corpus.languages) result.languages.push_back(language.code);
+  for (const auto& language : corpus.languages) {
+    result.languages.push_back(language.code);
+    result.units.push_back(language.sequences.size());
+  }
   result.noise_floor = measurer.noise_floor();
   const size_t vocab_size = model.config().vocab_size;
   if (is_matrix(request.mode)) {
@@ -182,6 +208,8 @@ SweepResult sweep(Engine& engine, const Model& model, const TokenizedCorpus& cor
     } else if (request.mode == SweepMode::kSets) {
       const auto units = sweep_units(model, builder.quantized(), request.unit);
       result.sets = sweep_sets(measurer, builder, units, corpus, request, options);
+    } else {
+      result.patch = sweep_patch(measurer, builder, reference, corpus, options);
     }
   }
   result.baseline.size = assigned_size(model, builder.quantized());

@@ -58,7 +58,7 @@ struct SweepRequest {
 };
 
 struct SweepOptions : AuditOptions {
-  double search_positions = 1;  // kSubsets, kShapley, kSets: share of positions for the search
+  double search_positions = 1;  // kSubsets, kShapley: share of positions for the search
 };
 
 // A number with the two-sided bootstrap test that it is 0, and what is left of the test after
@@ -164,6 +164,7 @@ struct PairInteraction {
 };
 
 struct SubsetsResult {
+  std::vector<std::string> players;
   size_t max_size = 0;
   size_t sets = 0;
   double positions = 1;  // share that the search saw
@@ -183,12 +184,43 @@ struct SampledShapleyResult {
 // A set beside random ones of the same bytes.
 struct ComparedSet {
   SetResult set;
-  size_t random_sets = 0;
+  size_t random_sets = 0;     // fewer than asked for where there are no more
   size_t different_sets = 0;  // that there are of the same bytes, as far as was looked
   // Share of the random sets that are worse (larger loss), ties counted half; 1: it beats all.
   double worst_loss_percentile = 0;
   double mean_loss_percentile = 0;
   std::vector<SetResult> random;
+};
+
+// Of one block. The hidden state after it, written over by the other model's; and how the block
+// treats the error that reaches it.
+struct PatchedBlock {
+  std::string name;
+  // By language, as a share of the loss of the quantized model: what goes when the state is the
+  // reference's, and what comes when, in the reference, it is the quantized model's.
+  std::vector<Effect> restored, damaged;
+  // By language, geometric means over positions. `gain` is the relative error (the norm of the
+  // difference of hidden states over the reference's norm) after the block over that before it, the
+  // block unquantized: above 1 it amplifies what reaches it. `own_error` is the relative error that
+  // its own quantization adds to a clean state.
+  std::vector<Measured> gain, own_error;
+  // By language: ln gain minus its mean over languages, as it is and at equal covariates.
+  std::vector<Effect> gain_effect, adjusted_gain_effect;
+};
+
+// What quantizing `block` alone does to a language through a later one: the share of its loss that
+// goes when the later block adds what it adds in the reference.
+struct Mediation {
+  size_t block = 0, through = 0;
+  std::vector<Effect> share;  // by language
+};
+
+struct PatchResult {
+  std::vector<std::string> covariates;  // of a position, that gains are adjusted for
+  std::vector<PatchedBlock> blocks;
+  std::vector<Mediation> mediations;        // one block, one later block
+  std::vector<std::vector<Effect>> direct;  // [block][language]: with every later block frozen,
+                                            // what is left of its loss
 };
 
 struct SweepResult {
@@ -199,11 +231,13 @@ struct SweepResult {
   size_t draws = 0;
   size_t half_blocks = 0, naive_half_blocks = 0;  // planned for one pass over the text
   std::vector<std::string> languages;
+  std::vector<size_t> units;  // of the corpus, by language
   Baseline baseline;
   std::optional<InterventionMatrix> matrix;
   std::optional<SubsetsResult> subsets;
   std::optional<SampledShapleyResult> shapley;
   std::vector<ComparedSet> sets;
+  std::optional<PatchResult> patch;
 };
 
 // What a sweep will do, known before any of it: --explain.

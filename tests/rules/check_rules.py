@@ -179,7 +179,8 @@ def shortened(words):
     """The same command on little text; what follows `|` or `>` is left out."""
     end = next((i for i, word in enumerate(words) if word in ("|", ">", "&&")), len(words))
     words = words[1:end]
-    if words[:1] != ["audit"] or {"--help", "--list-schemes", "--list-languages"} & {*words}:
+    no_text = {"--help", "--list-schemes", "--list-languages"}
+    if words[:1] not in (["audit"], ["sweep"]) or no_text & {*words}:
         return words
     if "--max-units" in words:
         del words[words.index("--max-units"):words.index("--max-units") + 2]
@@ -233,7 +234,7 @@ def check_options(root, program):
     """The manual page has the options that the help has, and the completion knows no other."""
     helps = [subprocess.run([program, *command, "--help"], capture_output=True, text=True,
                             check=True).stdout
-             for command in ((), ("audit",), ("convert",), ("inspect",))]
+             for command in ((), ("audit",), ("convert",), ("inspect",), ("sweep",))]
     there = options_of("".join(helps))
     faults = []
     for name in tracked(root, "share/man/*", "share/completions/*"):

@@ -149,6 +149,9 @@ class Docs(Rules):
         self.assertEqual(" ".join(check_rules.shortened(words)),
                          "audit --reference-lang he --json - --max-units 2 --quiet "
                          "--langs en,de,he --draws 100")
+        words = "isogloss sweep --mode damage --langs hi --draws 300".split()
+        self.assertEqual(" ".join(check_rules.shortened(words)),
+                         "sweep --mode damage --langs hi --draws 300 --max-units 2 --quiet")
         words = "isogloss audit --list-schemes".split()
         self.assertEqual(check_rules.shortened(words), ["audit", "--list-schemes"])
 
