@@ -489,8 +489,9 @@ TEST(Sweep, EffectsAreDifferencesOfMeasuredLosses) {
 }
 
 TEST(Sweep, RanksEveryUnitOnce) {
-  Polyglot ours;
-  const SweepResult result = ours.swept(request_of("q4_0", SweepMode::kDamage));
+  Tiny ours;
+  const SweepResult result =
+      ours.swept(request_of(kTinyScheme, SweepMode::kDamage, UnitKind::kTensor));
   std::vector<double> places;
   double first = 0;
   for (const UnitResult& unit : result.matrix->units) {
@@ -506,7 +507,7 @@ TEST(Sweep, RanksEveryUnitOnce) {
 }
 
 TEST(Sweep, SubsetsNameTheBestOfEachSize) {
-  Polyglot ours(/*units=*/2);
+  Polyglot ours(/*units=*/1, /*threads=*/0);
   SweepRequest request = request_of("q4_0", SweepMode::kSubsets);
   request.max_size = 2;
   const SweepResult result = ours.swept(request);
@@ -528,7 +529,7 @@ TEST(Sweep, SubsetsNameTheBestOfEachSize) {
     double worst = 0;
     for (size_t l = 0; l < kLanguages.size(); ++l) {
       const auto& scores = table.configurations[c];
-      worst = std::max(worst, (scores[2 * l].kl + scores[2 * l + 1].kl) / 2);
+      worst = std::max(worst, scores[l].kl);
     }
     if (worst < least) {
       least = worst;
@@ -587,7 +588,7 @@ TEST(Sweep, ShapleyValuesAddUpToWhatRestoringAllWinsBack) {
 }
 
 TEST(Sweep, ComparesASetWithRandomOnesOfTheSameBytes) {
-  Polyglot ours(/*units=*/2);
+  Polyglot ours(/*units=*/1, /*threads=*/0);
   SweepRequest request = request_of("q4_0", SweepMode::kSets);
   request.sets = {"L0+L11"};
   request.random_sets = 20;
