@@ -454,7 +454,7 @@ std::unique_ptr<LoadedModel> tiny_model(float factor) {
   std::string& scales = files.tensor("ln_f.weight").data;
   scales.clear();
   for (size_t i = 0; i < kTinyGpt2.width; ++i) scales += bytes_of(factor);
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   files.write(directory);
   return std::make_unique<LoadedModel>(directory.path());
 }

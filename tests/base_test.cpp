@@ -18,6 +18,7 @@
 #include "isogloss/base/random.h"
 #include "isogloss/base/vector_math.h"
 #include "model_files.h"
+#include "tests/file_size_limit.h"
 
 namespace isogloss {
 namespace {
@@ -110,7 +111,7 @@ class Files : public testing::Test {
   Failure failure_of_opening(const fs::path& path) {
     return failure_of([&] { MappedFile::open(path); });
   }
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 TEST_F(Files, MapTheWholeFile) {
@@ -232,26 +233,6 @@ TEST_F(Files, ThatCannotBeWrittenLeaveNothingBehind) {
                    {taken.string(), "cannot finish writing"}));
   EXPECT_EQ(files_in(directory_.path()), Strings{"taken"});
 }
-
-// While it lives, files of this process cannot grow past `bytes`, as on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &old_limit_);
-    const rlimit limit{bytes, old_limit_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &old_limit_);
-    std::signal(SIGXFSZ, old_handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  void (*old_handler_)(int);
-  rlimit old_limit_{};
-};
 
 TEST_F(Files, KeepTheirOldContentWhenWritingStopsHalfway) {
   const fs::path path = directory_.write("out.json", "old");

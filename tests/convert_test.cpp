@@ -66,7 +66,7 @@ class FamilyConvert : public testing::TestWithParam<std::string> {
     return path;
   }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 bool known_to_llama_cpp(const Model& model) {
@@ -267,7 +267,7 @@ void expect_tensor(ggml_context* data, const std::string& name, const json& expe
 TEST(FamilyKeys, AreThoseOfTheConverterOfLlamaCpp) {
   const json reference =
       json::parse(read_text_file(repository_path("tests/reference/gguf_families.json")));
-  TempDirectory directory;
+  TemporaryDirectory directory;
   for (const auto& [family, expected] : reference["fixtures"].items()) {
     if (kRepairs.contains(family) || !is_convertible(family)) continue;
     SCOPED_TRACE(family);
@@ -295,7 +295,7 @@ Failure failure_of_converting(const fs::path& source, TensorType type, const fs:
 }
 
 TEST(Convert, RefusesWhatLlamaCppWouldComputeOtherwise) {
-  TempDirectory directory;
+  TemporaryDirectory directory;
   const fs::path target = directory.path() / "out.gguf";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"gemma2", "query_pre_attn_scalar 16"},
@@ -310,7 +310,7 @@ TEST(Convert, RefusesWhatLlamaCppWouldComputeOtherwise) {
 }
 
 TEST(Convert, RefusesAGgufFile) {
-  TempDirectory directory;
+  TemporaryDirectory directory;
   const fs::path first = directory.path() / "first.gguf";
   convert_to_gguf(read_model(family_path("gpt2")), {TensorType::kF32}, first, kSilent);
   EXPECT_TRUE(says(failure_of_converting(first, TensorType::kF32, directory.path() / "second.gguf"),
@@ -318,7 +318,7 @@ TEST(Convert, RefusesAGgufFile) {
 }
 
 TEST(Convert, LeavesNothingBehindAfterANumberBeyondF16) {
-  TempDirectory directory;
+  TemporaryDirectory directory;
   HfDirectory hf = tiny_hf();
   hf.tensors.front().data = bytes_of(std::vector<float>(product(hf.tensors.front().shape), 7e4F));
   hf.write(directory);
@@ -332,7 +332,7 @@ TEST(Convert, LeavesNothingBehindAfterANumberBeyondF16) {
 }
 
 TEST(Convert, WritesTheSameBytesTwice) {
-  TempDirectory directory;
+  TemporaryDirectory directory;
   const fs::path a = directory.path() / "a.gguf";
   const fs::path b = directory.path() / "b.gguf";
   for (const fs::path& target : {a, b}) {

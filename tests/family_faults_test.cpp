@@ -80,7 +80,7 @@ class FamilyFaults : public testing::TestWithParam<std::string> {
     return failure;
   }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 // The name that this family's configuration has for it.
@@ -268,7 +268,7 @@ class ShardFaults : public testing::Test {
     return failure;
   }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 TEST_F(ShardFaults, AShardThatIsMissing) {

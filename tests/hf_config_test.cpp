@@ -33,7 +33,7 @@ class HfConfig : public testing::Test {
   }
   fs::path copy() const { return directory_.path() / "model"; }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 void expect_same_positions(const ModelConfig& found, const ModelConfig& expected) {

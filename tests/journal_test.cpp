@@ -22,6 +22,7 @@
 
 #include "isogloss/base/sha256.h"
 #include "model_files.h"
+#include "tests/file_size_limit.h"
 
 namespace isogloss {
 namespace {
@@ -99,7 +100,7 @@ class Journals : public testing::Test {
     return content_of(path_);
   }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
   const fs::path path_ = directory_.path() / "journal";
   const Journal::Read ignore_ = [](size_t, const JsonObject&) {};
 };
@@ -429,26 +430,6 @@ TEST_F(JournalsDeathTest, TakeNothingThatWouldNotReadBack) {
   journal.append(numbered(1));
   EXPECT_EQ(journal.entries(), 1U);
 }
-
-// While it lives, files of this process cannot grow past `bytes`, as on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(size_t bytes) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    getrlimit(RLIMIT_FSIZE, &old_limit_);
-    const rlimit limit{bytes, old_limit_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() {
-    setrlimit(RLIMIT_FSIZE, &old_limit_);
-    std::signal(SIGXFSZ, old_handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  void (*old_handler_)(int);
-  rlimit old_limit_{};
-};
 
 Failure failure_within(size_t bytes, const std::function<void()>& action) {
   const FileSizeLimit limit(bytes);

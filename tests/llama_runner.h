@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "isogloss/model/model.h"
+#include "tests/temporary_directory.h"
 
 namespace isogloss {
 
@@ -90,21 +91,5 @@ inline void write_as_f32(const Model& model, const std::filesystem::path& target
   gguf_free(copy);
   gguf_free(source);
 }
-
-// A directory of its own, removed at the end.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "isogloss-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace isogloss

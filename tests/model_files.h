@@ -3,7 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cstring>
@@ -20,37 +19,11 @@
 #include "isogloss/base/error.h"
 #include "isogloss/base/random.h"
 #include "isogloss/model/model.h"
+#include "tests/temporary_directory.h"
 
 namespace isogloss {
 
 using Strings = std::vector<std::string>;
-
-// Removed with everything in it when the test ends.
-class TempDirectory {
- public:
-  TempDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "isogloss_XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
-    path_ = name;
-  }
-  ~TempDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempDirectory(const TempDirectory&) = delete;
-  TempDirectory& operator=(const TempDirectory&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path write(const std::string& name, std::string_view content) const {
-    std::ofstream file(path_ / name, std::ios::binary);
-    file << content;
-    if (!file.flush()) throw std::runtime_error("cannot write " + name);
-    return path_ / name;
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 struct Failure {
   std::optional<ErrorCode> code;  // nothing: did not throw
@@ -387,7 +360,7 @@ struct HfDirectory {
     return bytes_of(uint64_t{header.size()}) + header + data();
   }
 
-  void write(const TempDirectory& directory) const {
+  void write(const TemporaryDirectory& directory) const {
     directory.write("config.json", config.dump(1));
     directory.write("tokenizer.json", tokenizer.dump(1));
     directory.write("model.safetensors", safetensors());
@@ -465,7 +438,7 @@ class Models : public testing::Test {
     return read_model(directory_.path());
   }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 }  // namespace isogloss

@@ -50,7 +50,7 @@ class Source {
   virtual FileTensor& tensor(size_t index) = 0;
   virtual void remove(size_t index) = 0;
   virtual void add(FileTensor tensor) = 0;
-  virtual fs::path write(const TempDirectory& directory) const = 0;
+  virtual fs::path write(const TemporaryDirectory& directory) const = 0;
 };
 
 class GgufSource : public Source {
@@ -62,7 +62,7 @@ class GgufSource : public Source {
     file_.tensors.erase(file_.tensors.begin() + static_cast<std::ptrdiff_t>(index));
   }
   void add(FileTensor tensor) override { file_.tensors.push_back({std::move(tensor), 0, {}}); }
-  fs::path write(const TempDirectory& directory) const override {
+  fs::path write(const TemporaryDirectory& directory) const override {
     return directory.write("tiny.gguf", file_.bytes());
   }
 
@@ -78,7 +78,7 @@ class HfSource : public Source {
     directory_.tensors.erase(directory_.tensors.begin() + static_cast<std::ptrdiff_t>(index));
   }
   void add(FileTensor tensor) override { directory_.tensors.push_back({std::move(tensor), "F32"}); }
-  fs::path write(const TempDirectory& directory) const override {
+  fs::path write(const TemporaryDirectory& directory) const override {
     directory_.write(directory);
     return directory.path();
   }
@@ -105,7 +105,7 @@ class Sources : public testing::TestWithParam<std::string> {
     return (directory_.path() / (GetParam() == "hf" ? "model.safetensors" : "tiny.gguf")).string();
   }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 INSTANTIATE_TEST_SUITE_P(All, Sources, testing::Values("gpt2", "llama", "gemma3", "hf"),

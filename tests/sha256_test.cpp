@@ -62,7 +62,7 @@ TEST(Sha256DeathTest, EndsWithItsDigest) {
 }
 
 TEST(Sha256OfFile, IsThatOfItsBytesWhereverBlocksEnd) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   EXPECT_EQ(sha256_of_file(directory.write("several_blocks", counted(3'000'000))),
             "4d3870d4655ed773027a713ea136507d22e076248e0e9cc920a996039653b76f");
   constexpr size_t kBlock = size_t{1} << 20;
@@ -73,7 +73,7 @@ TEST(Sha256OfFile, IsThatOfItsBytesWhereverBlocksEnd) {
 }
 
 TEST(Sha256OfFile, RefusesWhatIsNoFile) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   const fs::path path = directory.path() / "file";
   EXPECT_TRUE(says(failure_of([&] { sha256_of_file(path); }), ErrorCode::kNotFound,
                    {path.string(), "cannot open", "No such file"}));

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace isogloss {
 
@@ -24,6 +26,13 @@ class TemporaryDirectory {
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  // The new file's path.
+  std::filesystem::path write(const std::string& name, std::string_view content) const {
+    std::ofstream file(path_ / name, std::ios::binary);
+    file << content;
+    if (!file.flush()) throw std::runtime_error("cannot write " + name);
+    return path_ / name;
+  }
 
  private:
   std::filesystem::path path_;

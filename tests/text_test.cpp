@@ -12,33 +12,13 @@
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/suggest.h"
+#include "tests/temporary_directory.h"
 
 namespace isogloss {
 namespace {
 
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
-
-class TempDirectory {
- public:
-  TempDirectory() {
-    std::string name = (fs::temp_directory_path() / "isogloss_text_XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary directory");
-    path_ = name;
-  }
-  ~TempDirectory() { fs::remove_all(path_); }
-  TempDirectory(const TempDirectory&) = delete;
-  TempDirectory& operator=(const TempDirectory&) = delete;
-
-  const fs::path& path() const { return path_; }
-  fs::path write(const std::string& name, std::string_view content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-    return path_ / name;
-  }
-
- private:
-  fs::path path_;
-};
 
 struct Failure {
   std::optional<ErrorCode> code;  // nothing: did not throw Error
@@ -180,7 +160,7 @@ TEST(Corpus, BuiltInOneLiesInTheDataDirectory) {
 }
 
 TEST(Corpus, ReadsADirectoryOfLanguageFiles) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("de.txt", "Ja.\nNein.\n");
   directory.write("en.txt", "Yes.\nNo.\n");
   const Corpus corpus = read_corpus(directory.path(), {});
@@ -192,13 +172,13 @@ TEST(Corpus, ReadsADirectoryOfLanguageFiles) {
 }
 
 TEST(Corpus, PutsEnglishFirstAndTheRestByCode) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   for (const char* name : {"zh.txt", "cs.txt", "en.txt", "ar.txt"}) directory.write(name, "a\n");
   EXPECT_EQ(codes_of(read_corpus(directory.path(), {})), (Strings{"en", "ar", "cs", "zh"}));
 }
 
 TEST(Corpus, ReadsTheLanguagesAskedForInThatOrderAndNoOther) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   for (const char* name : {"cs.txt", "en.txt", "ar.txt"}) directory.write(name, "a\n");
   directory.write("zh.txt", "not\nread\n\n");
   const Corpus corpus = read_corpus(directory.path(), {.languages = {"ces_Latn", "en", "ARB"}});
@@ -206,7 +186,7 @@ TEST(Corpus, ReadsTheLanguagesAskedForInThatOrderAndNoOther) {
 }
 
 TEST(Corpus, ReadsFloresNames) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("deu_Latn.devtest", "a\n");
   directory.write("zho_Hant.dev", "b\n");
   directory.write("pes_Arab.txt", "c\n");
@@ -214,7 +194,7 @@ TEST(Corpus, ReadsFloresNames) {
 }
 
 TEST(Corpus, ReadsNtrexNames) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   for (const char* name : {"src.eng", "ref.eng-US", "ref.deu", "ref.zho-CN", "ref.zho-TW",
                            "ref.srp-Cyrl", "ref.srp-Latn", "ref.swa", "ref.spa", "ref-2.spa"}) {
     directory.write(fmt::format("newstest2019-{}.txt", name), "a\n");
@@ -224,7 +204,7 @@ TEST(Corpus, ReadsNtrexNames) {
 }
 
 TEST(Corpus, IgnoresWhatIsNoLanguageFile) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("de.txt", "Ja.\n");
   for (const char* name : {"README.txt", "README.fr.txt", "fr.md", "fr.dev", "fr", ".txt"}) {
     directory.write(name, "one\ntwo\n");
@@ -234,7 +214,7 @@ TEST(Corpus, IgnoresWhatIsNoLanguageFile) {
 }
 
 TEST(Corpus, DropsByteOrderMarkAndCarriageReturnsAndNeedsNoLastNewline) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("de.txt",
                   "\xEF\xBB\xBF"
                   "Ja.\r\nNein.\r\n");
@@ -245,7 +225,7 @@ TEST(Corpus, DropsByteOrderMarkAndCarriageReturnsAndNeedsNoLastNewline) {
 }
 
 TEST(Corpus, KeepsTheFirstUnitsOfEachLanguage) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("de.txt", "a\nb\nc\n");
   directory.write("en.txt", "x\n");
   const Corpus corpus = read_corpus(directory.path(), {.parallel = false, .max_units = 2});
@@ -255,7 +235,7 @@ TEST(Corpus, KeepsTheFirstUnitsOfEachLanguage) {
 }
 
 TEST(Corpus, RejectsALanguageFileWithFewerLines) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("de.txt", "a\nb\n");
   directory.write("en.txt", "a\nb\n");
   const fs::path short_file = directory.write("he.txt", "a\n");
@@ -272,7 +252,7 @@ TEST(Corpus, RejectsALanguageFileWithFewerLines) {
 }
 
 TEST(Corpus, RejectsTwoFilesOfALanguageThatIsRead) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("de.txt", "a\n");
   directory.write("deu_Latn.txt", "a\n");
   directory.write("en.txt", "a\n");
@@ -283,7 +263,7 @@ TEST(Corpus, RejectsTwoFilesOfALanguageThatIsRead) {
 }
 
 TEST(Corpus, NamesLanguagesThatAreUnknownMissingOrRepeated) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   directory.write("de.txt", "a\n");
   directory.write("en.txt", "a\n");
   const fs::path unknown = directory.write("xq.txt", "a\n");
@@ -306,11 +286,11 @@ TEST(Corpus, NamesLanguagesThatAreUnknownMissingOrRepeated) {
 }
 
 TEST(Corpus, RejectsPathsThatHoldNoCorpus) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   EXPECT_EQ(failure_of_reading(directory.path() / "nowhere").code, ErrorCode::kNotFound);
   EXPECT_EQ(failure_of_reading(directory.write("de.txt", "a\n")).code, ErrorCode::kUnsupported);
 
-  const TempDirectory flores;
+  const TemporaryDirectory flores;
   EXPECT_FALSE(says(failure_of_reading(flores.path()).message, {"folder dev"}));
   fs::create_directory(flores.path() / "devtest");
   const Failure failure = failure_of_reading(flores.path());
@@ -320,7 +300,7 @@ TEST(Corpus, RejectsPathsThatHoldNoCorpus) {
 }
 
 TEST(Corpus, RejectsFilesThatAreEmptyOrHaveBlankLines) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   const std::vector<Fault> faults = {{"", "is empty"},
                                      {"\xEF\xBB\xBF", "is empty"},
                                      {"\n", "line 1 is blank"},
@@ -337,7 +317,7 @@ TEST(Corpus, RejectsFilesThatAreEmptyOrHaveBlankLines) {
 }
 
 TEST(Corpus, RejectsTextThatIsNotUtf8NamingLineAndByte) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   const std::vector<Fault> faults = {{"\xE4", "0xE4"},               // Latin-1
                                      {"\x80", "0x80"},               // continuation without a lead
                                      {"\xC0\xAF", "0xC0"},           // overlong, two bytes
@@ -364,7 +344,7 @@ TEST(Corpus, RejectsTextThatIsNotUtf8NamingLineAndByte) {
 }
 
 TEST(JsonLines, AreReadWithTheirUnitNames) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   const fs::path file = directory.write("x.jsonl",
                                         "{\"unit\": 7, \"lang\": \"de\", \"text\": \"Ja.\"}\r\n"
                                         R"({"lang": "eng_Latn", "text": "Yes.", "unit": "7"}
@@ -381,7 +361,7 @@ TEST(JsonLines, AreReadWithTheirUnitNames) {
 }
 
 TEST(JsonLines, RejectLinesOfAnotherShapeNamingFileAndLine) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   const std::string good = R"({"unit": "a", "lang": "de", "text": "Ja."})"
                            "\n";
   const std::vector<Fault> faults = {
@@ -414,7 +394,7 @@ TEST(JsonLines, RejectLinesOfAnotherShapeNamingFileAndLine) {
 }
 
 TEST(JsonLines, OfLanguagesNotAskedForAreNotRead) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   const fs::path file = directory.write("x.jsonl",
                                         R"({"unit": "a", "lang": "de", "text": "Ja."}
 {"unit": "a", "lang": "xq", "text": "?"}
@@ -431,7 +411,7 @@ TEST(JsonLines, OfLanguagesNotAskedForAreNotRead) {
 }
 
 TEST(JsonLines, OfAParallelCorpusHaveTheSameUnitsInTheSameOrder) {
-  const TempDirectory directory;
+  const TemporaryDirectory directory;
   const auto line = [](const char* unit, const char* language) {
     return fmt::format(R"({{"unit": "{}", "lang": "{}", "text": "t"}})"
                        "\n",

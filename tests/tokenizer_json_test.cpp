@@ -90,7 +90,7 @@ class TokenizerJson : public testing::Test {
     return refuses(place, value, ErrorCode::kCorrupt, parts);
   }
 
-  TempDirectory directory_;
+  TemporaryDirectory directory_;
 };
 
 // --- against Hugging Face's tokenizers (tests/reference/make_tokenizer_steps.py)

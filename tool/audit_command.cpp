@@ -175,11 +175,7 @@ void check_early(const AuditArguments& arguments) {
     fail(ErrorCode::kBadArgument, "--metric {}{}; there are {}", arguments.metric,
          did_you_mean(arguments.metric, metrics), fmt::join(metrics, ", "));
   }
-  check_can_write(arguments.json);
-  check_can_write(arguments.csv);
-  if (arguments.json == "-" && arguments.csv == "-") {
-    fail(ErrorCode::kBadArgument, "--json - and --csv -: one of them can go to standard output");
-  }
+  check_outputs(arguments.json, arguments.csv);
   for (const auto& limit : arguments.fail_if) summary_number({}, parse_limit(limit).name);
 }
 

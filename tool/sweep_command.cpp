@@ -19,7 +19,7 @@ using Json = nlohmann::json;
 
 struct SweepArguments {
   std::string model, scheme = "q4_0", protect = "none", seed_family = "B";
-  std::string mode = "both", unit = "layer", out, json, csv, metric;
+  std::string mode = "both", unit = "layer", out, json, csv;
   std::vector<std::string> include, sets;
   size_t max_size = static_cast<size_t>(-1), random = 0, max_permutations = 512;
   double search_positions = 1, tolerance = SweepRequest{}.tolerance;
@@ -134,11 +134,7 @@ void write_outputs(const SweepArguments& arguments, const SweepReport& report, b
 }
 
 void check_early(const SweepArguments& arguments) {
-  check_can_write(arguments.json);
-  check_can_write(arguments.csv);
-  if (arguments.json == "-" && arguments.csv == "-") {
-    fail(ErrorCode::kBadArgument, "--json - and --csv -: one of them can go to standard output");
-  }
+  check_outputs(arguments.json, arguments.csv);
   if (arguments.resume && arguments.out.empty()) {
     fail(ErrorCode::kBadArgument, "--resume: of which run? Name its directory with --out");
   }

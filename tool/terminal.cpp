@@ -66,6 +66,14 @@ void check_can_write(const std::string& path) {
   }
 }
 
+void check_outputs(const std::string& json, const std::string& csv) {
+  check_can_write(json);
+  check_can_write(csv);
+  if (json == "-" && csv == "-") {
+    fail(ErrorCode::kBadArgument, "--json - and --csv -: one of them can go to standard output");
+  }
+}
+
 void write_result(const std::string& path, std::string_view content) {
   if (path != "-") {
     write_file(path, content);

@@ -35,6 +35,9 @@ class ProgressLine {
 // Throws Error where write_result could not write, as far as that can be known; "" is no path.
 void check_can_write(const std::string& path);
 
+// The same for --json and --csv, of which one can go to standard output.
+void check_outputs(const std::string& json, const std::string& csv);
+
 // Writes to standard output where `path` is "-", else to the file. Throws Error(kIo).
 void write_result(const std::string& path, std::string_view content);
 

@@ -12,41 +12,13 @@
 namespace isogloss {
 namespace {
 
-std::string system_message(int error) {
-  return std::generic_category().message(error);
-}
-
-// Owns a file descriptor.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-void write_all(int fd, std::string_view content, const std::string& path) {
-  while (!content.empty()) {
-    const ssize_t written = ::write(fd, content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(ErrorCode::kIo, "{}: cannot write: {}", path, system_message(errno));
-    content.remove_prefix(static_cast<size_t>(written));
-  }
-}
-
 // A pipe or a device takes bytes, and must not be replaced by a file.
 void write_into(const std::filesystem::path& path, std::string_view content) {
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.get() < 0) {
     fail(ErrorCode::kIo, "{}: cannot open: {}", path.string(), system_message(errno));
   }
-  write_all(file.get(), content, path.string());
+  write_all(file, content, path.string());
 }
 
 void replace_file(const std::filesystem::path& path, std::string_view content) {
@@ -129,17 +101,15 @@ std::string read_text_file(const std::filesystem::path& path) {
 
 FileWriter::FileWriter(const std::filesystem::path& path)
     : path_(path), temporary_(path.string() + ".XXXXXX") {
-  file_ = ::mkostemp(temporary_.data(), O_CLOEXEC);
-  if (file_ < 0) {
+  file_ = Descriptor(::mkostemp(temporary_.data(), O_CLOEXEC));
+  if (file_.get() < 0) {
     fail(ErrorCode::kIo, "{}: cannot create a file beside it: {}", path.string(),
          system_message(errno));
   }
 }
 
 FileWriter::~FileWriter() {
-  if (file_ < 0) return;
-  ::close(file_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  if (file_.get() >= 0 && !temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void FileWriter::write(std::string_view bytes) {
@@ -153,7 +123,7 @@ void FileWriter::write(std::span<const std::byte> bytes) {
 
 void FileWriter::commit() {
   constexpr mode_t kReadableByAll = 0644;
-  if (::fchmod(file_, kReadableByAll) != 0 || ::fsync(file_) != 0 ||
+  if (::fchmod(file_.get(), kReadableByAll) != 0 || ::fsync(file_.get()) != 0 ||
       ::rename(temporary_.c_str(), path_.c_str()) != 0) {
     fail(ErrorCode::kIo, "{}: cannot finish writing: {}", path_.string(), system_message(errno));
   }

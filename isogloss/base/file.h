@@ -12,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "isogloss/base/descriptor.h"
 #include "isogloss/base/error.h"
 
 namespace isogloss {
@@ -101,7 +102,7 @@ class FileWriter {
  private:
   std::filesystem::path path_;
   std::string temporary_;
-  int file_ = -1;
+  Descriptor file_{-1};
   uint64_t written_ = 0;
 };
 

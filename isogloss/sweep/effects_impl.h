@@ -69,7 +69,7 @@ double mean_of(std::span<const double> values);
 double largest_of(std::span<const double> values);
 
 // Effects of interventions on units. In the table stand the quantized model, then for each unit
-// everything quantized but it, then nothing but it; a mode that lacks one has `no_configuration`
+// everything quantized but it, then nothing but it; a mode that lacks one has kNoConfiguration
 // in its place.
 inline constexpr size_t kNoConfiguration = static_cast<size_t>(-1);
 struct UnitConfigurations {

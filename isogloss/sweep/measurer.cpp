@@ -2,7 +2,6 @@
 // the same whoever computes it and whatever else is computed, so that neither the size of the team
 // nor an interruption can be seen in a result.
 #include <algorithm>
-#include <numeric>
 
 #include "isogloss/base/error.h"
 #include "isogloss/sweep/measurer_impl.h"

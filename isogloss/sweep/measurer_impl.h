@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -64,12 +63,12 @@ nlohmann::json reference_entry(const std::string& phase, size_t slice,
 nlohmann::json scores_entry(const std::string& phase, size_t slice,
                             const std::string& configuration, std::span<const UnitScore> scores);
 
+nlohmann::json sums_entry(const std::string& phase, size_t slice, std::span<const double> sums);
+
 struct RunDirectory::Impl {
   Record record;
   std::unique_ptr<Journal> journal;
 };
-
-nlohmann::json sums_entry(const std::string& phase, size_t slice, std::span<const double> sums);
 
 class Measurer {
  public:

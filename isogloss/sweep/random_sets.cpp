@@ -58,31 +58,40 @@ RandomSets draw_sets(const std::vector<SweepUnit>& units, const SweepUnit& given
   for (size_t attempt = 0; attempt < kTriesPerSet * count; ++attempt) {
     Units set = draw_set(units, given.extra_bytes, random);
     if (set.empty() || !seen.insert(set).second) continue;
-    TensorSet all(given.tensors.size());
-    for (const SweepUnit* unit : set) {
-      for (size_t i = 0; i < all.size(); ++i) all[i] = all[i] || unit->tensors[i];
-    }
-    if (all == given.tensors) continue;
+    if (union_of(given.tensors.size(), set) == given.tensors) continue;
     ++found.different;
     if (found.sets.size() < count) found.sets.push_back(std::move(set));
   }
   return found;
 }
 
-// Share of others that are worse, ties counted half.
-double percentile_of(double value, std::span<const double> others) {
+// Share of the random sets that are worse, ties counted half.
+double percentile_of(const ComparedSet& compared, Measured SetResult::*loss) {
+  if (compared.random.empty()) return std::nan("");
+  const double own = (compared.set.*loss).estimate->value;
   double worse = 0;
-  for (const double other : others) worse += other > value ? 1 : (other == value ? 0.5 : 0);
-  return others.empty() ? std::nan("") : worse / static_cast<double>(others.size());
+  for (const SetResult& random : compared.random) {
+    const double other = (random.*loss).estimate->value;
+    worse += other > own ? 1 : (other == own ? 0.5 : 0);
+  }
+  return worse / static_cast<double>(compared.random.size());
 }
 
-SetResult describe(const SetLosses& losses, size_t place, const ConfigurationBuilder& builder,
-                   const Units& units) {
-  SetResult result = losses.describe(place);
-  result.name = join_names(units);
-  for (const SweepUnit* unit : units) result.units.push_back(unit->name);
-  result.extra_bytes = extra_bytes_of(builder.model(), builder.quantized(), units);
-  return result;
+// All of them, a few at a time: draws of every language are held for each.
+std::vector<SetResult> describe_all(const PlannedSets::Entry& entry, const TokenizedCorpus& corpus,
+                                    const ScoreTable& table, const ConfigurationBuilder& builder,
+                                    const SweepOptions& options) {
+  constexpr size_t kAtOnce = 16;
+  std::vector<SetResult> results;
+  for (size_t first = 0; first < entry.places.size(); first += kAtOnce) {
+    const size_t count = std::min(kAtOnce, entry.places.size() - first);
+    const SetLosses losses(corpus, table, std::span(entry.places).subspan(first, count), options);
+    for (size_t i = 0; i < count; ++i) {
+      const Units units = first + i == 0 ? Units{&entry.given} : entry.random[first + i - 1];
+      results.push_back(describe_set(losses, i, builder, units));
+    }
+  }
+  return results;
 }
 
 }  // namespace
@@ -120,19 +129,15 @@ std::vector<ComparedSet> sweep_sets(Measurer& measurer, ConfigurationBuilder& bu
   const ScoreTable table = measurer.measure("sets", planned.configurations, 1);
   std::vector<ComparedSet> results;
   for (const PlannedSets::Entry& entry : planned.entries) {
-    const SetLosses losses(corpus, table, entry.places, options);
+    std::vector<SetResult> described = describe_all(entry, corpus, table, builder, options);
     ComparedSet& result = results.emplace_back();
-    result.set = describe(losses, 0, builder, {&entry.given});
-    result.random_sets = entry.random.size();
+    result.set = std::move(described.front());
+    result.random.assign(std::make_move_iterator(described.begin() + 1),
+                         std::make_move_iterator(described.end()));
+    result.random_sets = result.random.size();
     result.different_sets = entry.different;
-    std::vector<double> worst, mean;
-    for (size_t r = 0; r < entry.random.size(); ++r) {
-      result.random.push_back(describe(losses, 1 + r, builder, entry.random[r]));
-      worst.push_back(losses.value(1 + r, SetObjective::kWorstLoss));
-      mean.push_back(losses.value(1 + r, SetObjective::kMeanLoss));
-    }
-    result.worst_loss_percentile = percentile_of(losses.value(0, SetObjective::kWorstLoss), worst);
-    result.mean_loss_percentile = percentile_of(losses.value(0, SetObjective::kMeanLoss), mean);
+    result.worst_loss_percentile = percentile_of(result, &SetResult::worst_loss);
+    result.mean_loss_percentile = percentile_of(result, &SetResult::mean_loss);
   }
   return results;
 }

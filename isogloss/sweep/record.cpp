@@ -1,6 +1,4 @@
 // Journal entries: one kind for each member that names it.
-#include <numeric>
-
 #include "isogloss/base/error.h"
 #include "isogloss/sweep/measurer_impl.h"
 

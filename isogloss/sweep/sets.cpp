@@ -1,7 +1,6 @@
 // Sets of restored units: their models, their losses, and sets beside random ones.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/random.h"
@@ -17,14 +16,6 @@ size_t find_language(const TokenizedCorpus& corpus, const std::string& code) {
     if (corpus.languages[l].code == code) return l;
   }
   return kNoLanguage;
-}
-
-TensorSet union_of(size_t tensors, std::span<const SweepUnit* const> units) {
-  TensorSet all(tensors);
-  for (const SweepUnit* unit : units) {
-    for (size_t i = 0; i < tensors; ++i) all[i] = all[i] || unit->tensors[i];
-  }
-  return all;
 }
 
 // Mean over the languages other than the reference; NaN where it is undefined.
@@ -64,6 +55,14 @@ std::string join_names(std::span<const SweepUnit* const> units) {
   std::string name;
   for (const SweepUnit* unit : units) name += (name.empty() ? "" : "+") + unit->name;
   return name.empty() ? "nothing" : name;
+}
+
+TensorSet union_of(size_t tensors, std::span<const SweepUnit* const> units) {
+  TensorSet all(tensors);
+  for (const SweepUnit* unit : units) {
+    for (size_t i = 0; i < tensors; ++i) all[i] = all[i] || unit->tensors[i];
+  }
+  return all;
 }
 
 uint64_t extra_bytes_of(const Model& model, const Assignment& quantized,
@@ -167,6 +166,15 @@ Effect SetLosses::lead(size_t place, size_t other, SetObjective objective) const
   const double value = draws.front();
   draws.erase(draws.begin());
   return effect_of(value, std::move(draws));
+}
+
+SetResult describe_set(const SetLosses& losses, size_t place, const ConfigurationBuilder& builder,
+                       std::span<const SweepUnit* const> units) {
+  SetResult result = losses.describe(place);
+  result.name = join_names(units);
+  for (const SweepUnit* unit : units) result.units.push_back(unit->name);
+  result.extra_bytes = extra_bytes_of(builder.model(), builder.quantized(), units);
+  return result;
 }
 
 std::vector<std::vector<double>> sample_objectives(const TokenizedCorpus& corpus,

@@ -34,6 +34,9 @@ class ConfigurationBuilder {
 // "L0+L3"; "nothing" for none.
 std::string join_names(std::span<const SweepUnit* const> units);
 
+// The tensors of all of them.
+TensorSet union_of(size_t tensors, std::span<const SweepUnit* const> units);
+
 // Bytes by which a file grows when the units are restored; they may overlap.
 uint64_t extra_bytes_of(const Model& model, const Assignment& quantized,
                         std::span<const SweepUnit* const> units);
@@ -70,6 +73,10 @@ class SetLosses {
   // [place][draw][language], the sample in place of draw 0; losses, and growth of perplexity in %.
   std::vector<std::vector<double>> losses_, degradations_;
 };
+
+// The set at `place`, whose units are given.
+SetResult describe_set(const SetLosses& losses, size_t place, const ConfigurationBuilder& builder,
+                       std::span<const SweepUnit* const> units);
 
 // Objectives of every configuration of a table, of the sample alone: [objective][configuration].
 std::vector<std::vector<double>> sample_objectives(const TokenizedCorpus& corpus,

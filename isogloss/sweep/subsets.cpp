@@ -15,6 +15,27 @@ namespace {
 // a share of them.
 constexpr size_t kFinalists = 4;
 
+// Sums over the units of a language: what losses are divided by, then columns of numbers that are
+// linear in the losses, as Shapley values are, and so are sums over units themselves.
+class LinearColumns {
+ public:
+  LinearColumns(UnitSums sums, size_t draws, uint64_t seed)
+      : totals_(column_totals(sums)), bootstrap_(sums, draws, seed) {}
+
+  double drawn(size_t draw, size_t column) const {
+    return bootstrap_.at(draw, 1 + column) / bootstrap_.at(draw, 0);
+  }
+  Effect effect(size_t column) const {
+    std::vector<double> draws;
+    for (size_t d = 0; d < bootstrap_.draws(); ++d) draws.push_back(drawn(d, column));
+    return effect_of(totals_[1 + column] / totals_[0], std::move(draws));
+  }
+
+ private:
+  std::vector<double> totals_;
+  BootstrapTotals bootstrap_;
+};
+
 class Subsets {
  public:
   Subsets(Measurer& measurer, ConfigurationBuilder& builder, const std::vector<SweepUnit>& layers,
@@ -57,7 +78,8 @@ class Subsets {
   std::optional<BestSet> best_of(const Masks& masks, const Masks& measured, const ScoreTable& table,
                                  SetObjective objective) const;
   void add_contrasts_at_none(const ScoreTable& table, SubsetsResult& result) const;
-  std::vector<double> game_of(const ScoreTable& table, size_t sequence, double scale) const;
+  std::vector<double> game_of(const ScoreTable& table, size_t sequence) const;
+  LinearColumns shapley_columns(const ScoreTable& table, size_t language) const;
   void add_shapley(const ScoreTable& table, SubsetsResult& result) const;
 
   Measurer& measurer_;
@@ -140,10 +162,7 @@ std::optional<BestSet> Subsets::best_of(const Masks& masks, const Masks& measure
   BestSet best;
   best.objective = to_string(objective);
   best.size = units.size();
-  best.set = losses.describe(order[0]);
-  best.set.name = join_names(units);
-  for (const SweepUnit* unit : units) best.set.units.push_back(unit->name);
-  best.set.extra_bytes = extra_bytes_of(builder_.model(), builder_.quantized(), units);
+  best.set = describe_set(losses, order[0], builder_, units);
   if (order.size() > 1) {
     best.runner_up = join_names(units_of(masks[order[1]]));
     best.lead = losses.lead(order[0], order[1], objective);
@@ -152,28 +171,13 @@ std::optional<BestSet> Subsets::best_of(const Masks& masks, const Masks& measure
 }
 
 // What a sequence contributes to minus the loss, for every subset.
-std::vector<double> Subsets::game_of(const ScoreTable& table, size_t sequence, double scale) const {
+std::vector<double> Subsets::game_of(const ScoreTable& table, size_t sequence) const {
   std::vector<double> game(size_t{1} << layers_.size());
   for (size_t i = 0; i < masks_.size(); ++i) {
-    game[masks_[i]] = -scale * table.configurations[i][sequence].kl;
+    game[masks_[i]] = -table.configurations[i][sequence].kl;
   }
   return game;
 }
-
-// Sums over the units of a language: what losses are divided by, then columns of numbers that are
-// linear in the losses, as Shapley values are, and so are sums over units themselves.
-struct LinearColumns {
-  UnitSums sums;
-
-  Effect effect(const BootstrapTotals& bootstrap, size_t column) const {
-    std::vector<double> draws;
-    for (size_t d = 0; d < bootstrap.draws(); ++d) {
-      draws.push_back(bootstrap.at(d, 1 + column) / bootstrap.at(d, 0));
-    }
-    const auto totals = column_totals(sums);
-    return effect_of(totals[1 + column] / totals[0], std::move(draws));
-  }
-};
 
 std::vector<std::pair<size_t, size_t>> pairs_of(size_t players) {
   std::vector<std::pair<size_t, size_t>> pairs;
@@ -183,57 +187,37 @@ std::vector<std::pair<size_t, size_t>> pairs_of(size_t players) {
   return pairs;
 }
 
-void Subsets::add_shapley(const ScoreTable& table, SubsetsResult& result) const {
+// Shapley values, then three numbers a pair: the index, and the contrasts at none and at all.
+LinearColumns Subsets::shapley_columns(const ScoreTable& table, size_t language) const {
   const size_t players = layers_.size();
   const auto pairs = pairs_of(players);
   const auto everyone = static_cast<uint32_t>((size_t{1} << players) - 1);
-  ShapleyValues& shapley = result.shapley.emplace();
-  for (const SweepUnit& layer : layers_) shapley.players.push_back(layer.name);
-  std::vector<std::vector<double>> value_draws(players, std::vector<double>(options_.draws));
-  std::vector<double> mean_values(players);
-  const auto languages = static_cast<double>(corpus_.languages.size());
-  for (size_t l = 0; l < corpus_.languages.size(); ++l) {
-    const auto& sequences = corpus_.languages[l].sequences;
-    const size_t first = first_sequence(corpus_, l);
-    LinearColumns columns{{sequences.size(), 1 + players + 3 * pairs.size(), {}}};
-    for (size_t u = 0; u < sequences.size(); ++u) {
-      const auto game = game_of(table, first + u, 1);
-      auto& row = columns.sums.values;
-      row.push_back(corpus_.parallel ? 1.0 : static_cast<double>(sequences[u].bytes));
-      const auto values = shapley_values(game, players);
-      row.insert(row.end(), values.begin(), values.end());
-      const auto index = shapley_interactions(game, players);
-      for (const auto& [i, j] : pairs) {
-        row.push_back(index[i * players + j]);
-        row.push_back(contrast(game, i, j, 0));
-        row.push_back(contrast(game, i, j, everyone));
-      }
-    }
-    const BootstrapTotals bootstrap(columns.sums, options_.draws,
-                                    draw_seed(corpus_, options_.seed, l));
-    auto& values = shapley.values.emplace_back();
-    for (size_t p = 0; p < players; ++p) {
-      values.push_back(columns.effect(bootstrap, p));
-      mean_values[p] += values[p].value.estimate->value / languages;
-      for (size_t d = 0; d < options_.draws; ++d) {
-        value_draws[p][d] += bootstrap.at(d, 1 + p) / bootstrap.at(d, 0) / languages;
-      }
-    }
-    auto& interactions = result.interactions.emplace_back();
-    for (size_t k = 0; k < pairs.size(); ++k) {
-      const size_t column = players + 3 * k;
-      interactions.push_back({pairs[k].first, pairs[k].second, columns.effect(bootstrap, column),
-                              columns.effect(bootstrap, column + 1),
-                              columns.effect(bootstrap, column + 2)});
+  const auto& sequences = corpus_.languages[language].sequences;
+  const size_t first = first_sequence(corpus_, language);
+  UnitSums sums{sequences.size(), 1 + players + 3 * pairs.size(), {}};
+  for (size_t u = 0; u < sequences.size(); ++u) {
+    const auto game = game_of(table, first + u);
+    auto& row = sums.values;
+    row.push_back(corpus_.parallel ? 1.0 : static_cast<double>(sequences[u].bytes));
+    const auto values = shapley_values(game, players);
+    row.insert(row.end(), values.begin(), values.end());
+    const auto index = shapley_interactions(game, players);
+    for (const auto& [i, j] : pairs) {
+      row.push_back(index[i * players + j]);
+      row.push_back(contrast(game, i, j, 0));
+      row.push_back(contrast(game, i, j, everyone));
     }
   }
-  for (size_t p = 0; p < players; ++p) {
-    shapley.mean.push_back(effect_of(mean_values[p], std::move(value_draws[p])));
-  }
-  std::vector<Effect*> values, indices, at_none, at_all;
-  for (auto& language : shapley.values) {
+  return {std::move(sums), options_.draws, draw_seed(corpus_, options_.seed, language)};
+}
+
+// Benjamini & Hochberg over each kind of number.
+void adjust_shapley(SubsetsResult& result) {
+  std::vector<Effect*> values, means, indices, at_none, at_all;
+  for (auto& language : result.shapley->values) {
     for (Effect& effect : language) values.push_back(&effect);
   }
+  for (Effect& effect : result.shapley->mean) means.push_back(&effect);
   for (auto& language : result.interactions) {
     for (PairInteraction& pair : language) {
       indices.push_back(&pair.index);
@@ -241,9 +225,38 @@ void Subsets::add_shapley(const ScoreTable& table, SubsetsResult& result) const 
       at_all.push_back(&pair.at_all);
     }
   }
-  std::vector<Effect*> means;
-  for (Effect& effect : shapley.mean) means.push_back(&effect);
   for (const auto& family : {values, means, indices, at_none, at_all}) adjust(family);
+}
+
+void Subsets::add_shapley(const ScoreTable& table, SubsetsResult& result) const {
+  const size_t players = layers_.size();
+  const auto pairs = pairs_of(players);
+  const auto languages = static_cast<double>(corpus_.languages.size());
+  ShapleyValues& shapley = result.shapley.emplace();
+  shapley.players = result.players;
+  std::vector<std::vector<double>> mean_draws(players, std::vector<double>(options_.draws));
+  std::vector<double> means(players);
+  for (size_t l = 0; l < corpus_.languages.size(); ++l) {
+    const LinearColumns columns = shapley_columns(table, l);
+    auto& values = shapley.values.emplace_back();
+    for (size_t p = 0; p < players; ++p) {
+      values.push_back(columns.effect(p));
+      means[p] += values[p].value.estimate->value / languages;
+      for (size_t d = 0; d < options_.draws; ++d) {
+        mean_draws[p][d] += columns.drawn(d, p) / languages;
+      }
+    }
+    auto& interactions = result.interactions.emplace_back();
+    for (size_t k = 0; k < pairs.size(); ++k) {
+      const size_t column = players + 3 * k;
+      interactions.push_back({pairs[k].first, pairs[k].second, columns.effect(column),
+                              columns.effect(column + 1), columns.effect(column + 2)});
+    }
+  }
+  for (size_t p = 0; p < players; ++p) {
+    shapley.mean.push_back(effect_of(means[p], std::move(mean_draws[p])));
+  }
+  adjust_shapley(result);
 }
 
 // v(ij) - v(i) - v(j) + v(none) of minus the mean loss over languages.
