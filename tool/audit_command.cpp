@@ -60,6 +60,7 @@ void add_scheme_runs(const AuditArguments& arguments, AuditInputs& inputs) {
       request.seed_family = parse_seed_family(arguments.seed_family);
       parse_protect(protect, request);
       request.scheme = scheme;
+      refuse_calibrated(request);
       if (!is_seed(scheme) || only_seed) request.include = arguments.include;
       add_scheme_run(request, protect, inputs);
     }
@@ -224,6 +225,7 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
                   "Parameters that seed schemes take: A, B or C, as in the published study")
       ->capture_default_str();
   add_text_options(command, a.text);
+  add_reference_option(command, a.text);
 }
 
 void add_outputs(CLI::App& command, AuditArguments& a) {
@@ -234,6 +236,7 @@ void add_outputs(CLI::App& command, AuditArguments& a) {
       ->allow_extra_args(false)
       ->type_name("LIMIT");
   add_compute_options(command, a.compute);
+  add_bootstrap_options(command, a.compute);
   command.add_flag("--list-schemes", a.list_schemes, "List the schemes and stop");
   command.add_flag("--list-languages", a.list_languages, "List the languages and stop");
 }

@@ -51,9 +51,6 @@ void add_text_options(CLI::App& command, TextArguments& a) {
   command.add_option("--langs", a.languages, "Languages, as en,de,zh (default: all there are)")
       ->delimiter(',')
       ->allow_extra_args(false);
-  command
-      .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
-      ->capture_default_str();
   command.add_flag("--not-parallel", a.not_parallel, "Lines of different languages are unrelated");
   command.add_option("--max-units", a.max_units, "Use the first N units of each language")
       ->check(kNotNegative);
@@ -62,6 +59,12 @@ void add_text_options(CLI::App& command, TextArguments& a) {
                   "Cut the text into windows of N tokens and score the second half of each, as "
                   "llama-perplexity does")
       ->check(kNotNegative);
+}
+
+void add_reference_option(CLI::App& command, TextArguments& a) {
+  command
+      .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
+      ->capture_default_str();
 }
 
 Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in) {
@@ -103,13 +106,16 @@ void add_compute_options(CLI::App& command, ComputeArguments& a) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->transform(kNotNegative)
       ->type_name("SIZE");
+  command.add_flag("--quiet", a.quiet, "No progress");
+}
+
+void add_bootstrap_options(CLI::App& command, ComputeArguments& a) {
   command.add_option("--seed", a.seed, "Seed of the bootstrap")
       ->capture_default_str()
       ->check(kNotNegative);
   command.add_option("--draws", a.draws, "Bootstrap draws")
       ->capture_default_str()
       ->check(CLI::Range(100, 10'000'000));
-  command.add_flag("--quiet", a.quiet, "No progress");
 }
 
 void divide_memory(const ComputeArguments& arguments, const Model& model, EngineOptions& engine,
@@ -125,6 +131,15 @@ void divide_memory(const ComputeArguments& arguments, const Model& model, Engine
   scoring.hidden_memory = std::min(scoring.hidden_memory, memory / 4);
   if (arguments.memory == 0) memory /= processes;
   engine.weight_memory = std::min(memory / 2, 2 * decoded_bytes(model, engine.compute));
+}
+
+CorpusPart parse_corpus_part(const std::string& name) {
+  if (name == "all") return CorpusPart::kAll;
+  if (name == "calibration") return CorpusPart::kCalibration;
+  if (name == "select") return CorpusPart::kSelect;
+  if (name == "test") return CorpusPart::kTest;
+  fail(ErrorCode::kBadArgument,
+       "'{}' is no part of a corpus; expected all, calibration, select or test", name);
 }
 
 SeedFamily parse_seed_family(const std::string& name) {
@@ -143,6 +158,17 @@ void parse_protect(const std::string& text, AssignmentRequest& request) {
     fail(ErrorCode::kBadArgument, "--protect {}: no units before '='; expected UNITS=SCHEME", text);
   }
   request.protect_scheme = parse_scheme(text.substr(equals + 1));
+}
+
+void refuse_calibrated(const AssignmentRequest& request) {
+  for (const Scheme& scheme : {request.scheme, request.protect_scheme}) {
+    const bool calibrated = needs_calibration(scheme);
+    if (!calibrated && !needs_importance(scheme)) continue;
+    fail(ErrorCode::kBadArgument,
+         "scheme {}: its codes take {}; write the model by 'isogloss quantize', and measure the "
+         "file by 'isogloss audit --candidate'",
+         to_string(scheme), calibrated ? "calibration text" : "an importance matrix");
+  }
 }
 
 }  // namespace isogloss

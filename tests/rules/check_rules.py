@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 FOLDERS = ("base text tokens model quantize device forward measure calibrate sweep plan write "
-           "study report").split()
+           "verify study report").split()
 
 # Private headers that another folder may include, and why.
 PRIVATE_HEADERS = {
