@@ -4,7 +4,6 @@
 #include <cmath>
 #include <list>
 #include <memory>
-#include <regex>
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/suggest.h"
@@ -125,14 +124,16 @@ struct Limit {
 
 // "worst_kl>0.02".
 Limit parse_limit(const std::string& text) {
-  static const std::regex kForm(R"(([a-z_]+)(>=?|<=?)(-?[.0-9][-+.0-9eE]*))");
-  std::smatch match;
-  if (std::regex_match(text, match, kForm)) {
-    const std::string number = match[3].str();
-    const char* const last = number.data() + number.size();
+  const size_t name = text.find_first_of("<>");
+  if (name != text.npos) {
+    const size_t sign = text.find_first_not_of('=', name + 1) - name;
+    const std::string_view number =
+        std::string_view(text).substr(std::min(text.size(), name + sign));
     double bound = 0;
-    const auto [end, error] = std::from_chars(number.data(), last, bound);
-    if (error == std::errc{} && end == last) return {match[1].str(), match[2].str(), bound};
+    const auto [end, error] = std::from_chars(number.begin(), number.end(), bound);
+    if (sign <= 2 && error == std::errc{} && end == number.end() && std::isfinite(bound)) {
+      return {text.substr(0, name), text.substr(name, sign), bound};
+    }
   }
   fail(ErrorCode::kBadArgument, "--fail-if {}: expected NAME>NUMBER or NAME<NUMBER", text);
 }
