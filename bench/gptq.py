@@ -8,8 +8,8 @@ it with hooks that sum up a Hessian for every matrix; the matrices are quantized
 again for what the next block reads. Codes of 4 bits, symmetric, in groups of 128, columns in their
 order. Tokens are random: the time does not depend on them. --layers N runs the first N blocks only,
 and counts the time of the rest by theirs. Needs torch and transformers
-(tests/reference/requirements.txt), which scripts/setup does not install. Written from Frantar et al.
-2023, "GPTQ", algorithm 1."""
+(tests/reference/requirements.txt), which scripts/setup does not install. Written from Frantar et
+al. 2023, "GPTQ", algorithm 1."""
 import argparse
 import math
 import tempfile

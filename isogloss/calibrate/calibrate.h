@@ -25,7 +25,7 @@ enum class Weighting { kTokens, kEqual, kGiven };
 
 // A weight for each language of the corpus, in its order; they sum to 1. `given` is by code, any
 // positive scale; languages that it leaves out weigh nothing. Throws Error(kBadArgument) for a
-// language the corpus lacks, for a weight that is negative or not finite, and where nothing weighs.
+// language the corpus lacks, for a weight that is negative or not finite, where nothing weighs.
 std::vector<double> language_weights(const TokenizedCorpus& corpus, Weighting weighting,
                                      const std::map<std::string, double>& given = {});
 

@@ -68,6 +68,8 @@ void Graph::compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* 
   if (out) result->data = out;
   ggml_cgraph* graph = ggml_new_graph_custom(context(), kGraphNodes, /*grads=*/false);
   ggml_build_forward_expand(graph, result);
+  // A layout made for a graph of this shape would be taken again, and gives inputs away once read.
+  if (keeps_inputs_) ISOGLOSS_ASSERT(ggml_gallocr_reserve(allocator, graph));
   ISOGLOSS_ASSERT(ggml_gallocr_alloc_graph(allocator, graph));
   const ggml_status status = ggml_backend_graph_compute(device.backend, graph);
   if (status == GGML_STATUS_ALLOC_FAILED) throw std::bad_alloc();
@@ -76,6 +78,7 @@ void Graph::compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* 
 
 void Graph::keep_inputs() {
   for (const Product& product : products_) ggml_set_output(product.input);
+  keeps_inputs_ = true;
 }
 
 void Graph::show_inputs(const ProductObserver& observer) const {

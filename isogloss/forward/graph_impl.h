@@ -64,6 +64,7 @@ class Graph {
   std::unique_ptr<ggml_context, ContextDeleter> context_;
   std::vector<std::shared_ptr<const AlignedBuffer>> used_;
   std::vector<Product> products_;
+  bool keeps_inputs_ = false;
 };
 
 // Places that a table of rotations has rows for.

@@ -73,7 +73,10 @@ void check_request(const SweepRequest& request, const SweepOptions& options) {
   if (request.mode == SweepMode::kSets && request.sets.empty()) {
     fail(ErrorCode::kBadArgument, "--mode sets: no set; name one with --set L0+L11");
   }
-  ISOGLOSS_ASSERT(request.mode == SweepMode::kSets || request.sets.empty());
+  if (request.mode != SweepMode::kSets && !request.sets.empty()) {
+    fail(ErrorCode::kBadArgument, "--set {}: is measured in --mode sets, not in --mode {}",
+         request.sets.front(), to_string(request.mode));
+  }
   if (!(options.search_positions > 0 && options.search_positions <= 1)) {
     fail(ErrorCode::kBadArgument, "--search-positions {}: expected a share above 0, at most 1",
          options.search_positions);
