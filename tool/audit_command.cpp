@@ -91,9 +91,9 @@ AuditReport run_audit(const AuditArguments& arguments) {
   const BuiltIn built_in = find_built_in();
   const auto inputs = read_inputs(arguments, built_in);
   const Model& model = *inputs->reference;
-  const TokenizedCorpus corpus =
-      tokenize_text(read_text(arguments.text, built_in), arguments.text, model);
   const ComputeArguments& compute = arguments.compute;
+  const TokenizedCorpus corpus =
+      tokenize_text(read_text(arguments.text, built_in, compute.seed), arguments.text, model);
   Device device(compute.device, compute.threads);
 
   EngineOptions engine_options;
@@ -226,6 +226,7 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
                   "Parameters that seed schemes take: A, B or C, as in the published study")
       ->capture_default_str();
   add_text_options(command, a.text);
+  add_part_option(command, a.text);
   add_reference_option(command, a.text);
 }
 

@@ -74,7 +74,7 @@ void add_calibration_options(CLI::App& command, CalibrationArguments& a) {
 
 CalibrationText read_calibration(const CalibrationArguments& arguments, const BuiltIn& built_in,
                                  const Model& model) {
-  const Corpus corpus = read_text(arguments.text, built_in);
+  const Corpus corpus = read_text(arguments.text, built_in, arguments.seed);
   CalibrationText text;
   text.minimax = arguments.weights == "minimax";
   const auto tokens_of = [&](CorpusPart part) {

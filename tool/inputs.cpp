@@ -61,13 +61,21 @@ void add_text_options(CLI::App& command, TextArguments& a) {
       ->check(kNotNegative);
 }
 
+void add_part_option(CLI::App& command, TextArguments& a) {
+  command
+      .add_option("--part", a.part,
+                  "Units of the corpus: all, calibration (half of them: what quantize calibrates "
+                  "on), select, or test (a quarter each)")
+      ->capture_default_str();
+}
+
 void add_reference_option(CLI::App& command, TextArguments& a) {
   command
       .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
       ->capture_default_str();
 }
 
-Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in) {
+Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in, uint64_t seed) {
   const bool builtin = arguments.corpus == "builtin";
   CorpusOptions options;
   options.languages = arguments.languages;
@@ -75,7 +83,7 @@ Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in) {
   options.max_units = arguments.max_units;
   Corpus corpus = read_corpus(builtin ? built_in.corpus : fs::path(arguments.corpus), options);
   corpus.name = arguments.corpus;
-  return corpus;
+  return select_part(corpus, parse_corpus_part(arguments.part), seed);
 }
 
 TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& arguments,
@@ -92,7 +100,8 @@ TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& argumen
 
 AuditReport::CorpusFacts corpus_facts(const TokenizedCorpus& corpus,
                                       const TextArguments& arguments) {
-  AuditReport::CorpusFacts facts{corpus.name, corpus.parallel, arguments.window, {}};
+  AuditReport::CorpusFacts facts{
+      corpus.name, corpus.parallel, arguments.window, arguments.part, {}};
   for (const auto& language : corpus.languages) facts.languages.push_back(language.code);
   return facts;
 }

@@ -31,12 +31,15 @@ struct TextArguments {
   std::string corpus = "builtin";
   std::vector<std::string> languages;
   std::string reference_language = "en";
+  std::string part = "all";
   size_t max_units = 0, window = 0;
   bool not_parallel = false;
 };
 void add_text_options(CLI::App& command, TextArguments& arguments);
+void add_part_option(CLI::App& command, TextArguments& arguments);
 void add_reference_option(CLI::App& command, TextArguments& arguments);
-Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in);
+// `seed`: of the parts.
+Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in, uint64_t seed);
 TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& arguments,
                               const Model& model);
 AuditReport::CorpusFacts corpus_facts(const TokenizedCorpus& corpus,

@@ -186,7 +186,7 @@ Outcome run_in(Team& team, const SweepArguments& arguments) {
   if (keeps_results) check_early(arguments);
   const BuiltIn built_in = find_built_in();
   const Model model = read_model(model_path(arguments.model, built_in));
-  const Corpus corpus = read_text(arguments.text, built_in);
+  const Corpus corpus = read_text(arguments.text, built_in, arguments.compute.seed);
   const TokenizedCorpus tokens = tokenize_text(corpus, arguments.text, model);
   const SweepRequest request = make_request(arguments);
   SweepOptions options = make_options(arguments);
@@ -291,6 +291,7 @@ void add_sweep_command(CLI::App& app, Outcome& outcome) {
       app.add_subcommand("sweep", "Find by intervention which parts hurt which language");
   add_sweep_options(*command, *arguments);
   add_text_options(*command, arguments->text);
+  add_part_option(*command, arguments->text);
   add_reference_option(*command, arguments->text);
   add_compute_options(*command, arguments->compute);
   add_bootstrap_options(*command, arguments->compute);

@@ -11,7 +11,7 @@ namespace isogloss {
 namespace {
 
 struct VerifyArguments {
-  std::string written, against, part = "all", json, scratch;
+  std::string written, against, json, scratch;
   TextArguments text;
   ComputeArguments compute;
   bool skip_exact = false;
@@ -23,8 +23,7 @@ VerifyReport run_verify(const VerifyArguments& arguments) {
   const Model written = read_model(arguments.written);
   check_same_model(reference, written);
   const ComputeArguments& compute = arguments.compute;
-  const Corpus text = select_part(read_text(arguments.text, built_in),
-                                  parse_corpus_part(arguments.part), compute.seed);
+  const Corpus text = read_text(arguments.text, built_in, compute.seed);
   const TokenizedCorpus corpus = tokenize_text(text, arguments.text, reference);
   const TokenizedCorpus written_corpus = tokenize_text(text, arguments.text, written);
 
@@ -44,7 +43,6 @@ VerifyReport run_verify(const VerifyArguments& arguments) {
   report.reference = model_facts(reference);
   report.written = model_facts(written);
   report.corpus = corpus_facts(corpus, arguments.text);
-  report.part = arguments.part;
   report.settings = {
       device.name(), device.description(), compute.compute, device.threads(), "", {}};
   ProgressLine line(compute.quiet);
@@ -79,11 +77,7 @@ void add_verify_command(CLI::App& app, Outcome& outcome) {
                    "The model that it was made from (default: polyglot-12)")
       ->type_name("MODEL");
   add_text_options(*command, arguments->text);
-  command
-      ->add_option("--part", arguments->part,
-                   "Units of the corpus: all, or test: those that nothing was chosen or "
-                   "calibrated on")
-      ->capture_default_str();
+  add_part_option(*command, arguments->text);
   command->add_flag("--skip-exact", arguments->skip_exact,
                     "Leave out the second run, by an F32 copy of the file, in which small faults "
                     "show");

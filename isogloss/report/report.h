@@ -30,6 +30,7 @@ struct AuditReport {
     std::string name;
     bool parallel = true;
     size_t window = 0;  // tokens; 0: a unit is a line
+    std::string part = "all";
     std::vector<std::string> languages;
   };
   struct Settings {

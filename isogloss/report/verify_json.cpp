@@ -58,7 +58,6 @@ std::string to_json(const VerifyReport& report) {
                      {"model", to_json_object(report.written)},
                      {"against", to_json_object(report.reference)},
                      {"corpus", to_json_object(report.corpus)},
-                     {"part", report.part},
                      {"settings", std::move(settings)},
                      {"limits", limits(result)},
                      {"runtime", result.runtime},

@@ -11,7 +11,6 @@ namespace isogloss {
 struct VerifyReport {
   ModelFacts reference, written;
   AuditReport::CorpusFacts corpus;
-  std::string part = "all";  // of the corpus
   AuditReport::Settings settings;
   VerifyResult result;
 };

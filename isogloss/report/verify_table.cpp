@@ -93,8 +93,7 @@ std::string to_table(const VerifyReport& report, bool color) {
   lines.paragraph(fmt::format("against {}", report.reference.path));
   add_model(report.reference, lines);
   const size_t units = result.languages.front().units;
-  lines.paragraph(fmt::format("{}{}: {} languages{}", report.corpus.name,
-                              report.part == "all" ? "" : fmt::format(" (part {})", report.part),
+  lines.paragraph(fmt::format("{}: {} languages{}", corpus_title(report.corpus),
                               result.languages.size(),
                               result.parallel ? fmt::format(" x {} parallel units", units) : ""));
   lines.line("");
