@@ -101,7 +101,7 @@ TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& argumen
 AuditReport::CorpusFacts corpus_facts(const TokenizedCorpus& corpus,
                                       const TextArguments& arguments) {
   AuditReport::CorpusFacts facts{
-      corpus.name, corpus.parallel, arguments.window, arguments.part, {}};
+      corpus.name, corpus.parallel, arguments.window, {}, arguments.part};
   for (const auto& language : corpus.languages) facts.languages.push_back(language.code);
   return facts;
 }

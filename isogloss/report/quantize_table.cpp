@@ -76,9 +76,10 @@ void add_notes(const QuantizeReport& report, TextLines& lines) {
   }
 }
 
-void add_rounds(const QuantizeReport& report, TextLines& lines) {
+// Rounds first .. last.
+void add_rounds(const QuantizeReport& report, size_t first, size_t last, TextLines& lines) {
   std::vector<Grid::Column> columns = {{"language", true}};
-  for (size_t r = 0; r < report.rounds.size(); ++r) {
+  for (size_t r = first; r < last; ++r) {
     columns.push_back({fmt::format("weight {}", r + 1)});
     columns.push_back({fmt::format("loss {}", r + 1)});
   }
@@ -86,13 +87,20 @@ void add_rounds(const QuantizeReport& report, TextLines& lines) {
   const auto& languages = report.calibration->corpus.languages;
   for (size_t l = 0; l < languages.size(); ++l) {
     std::vector<std::string> cells = {languages[l]};
-    for (const MinimaxRound& round : report.rounds) {
-      cells.push_back(fmt::format("{:.3f}", round.weights[l]));
-      cells.push_back(short_number(round.losses[l]));
+    for (size_t r = first; r < last; ++r) {
+      cells.push_back(fmt::format("{:.3f}", report.rounds[r].weights[l]));
+      cells.push_back(short_number(report.rounds[r].losses[l]));
     }
     grid.add_row(std::move(cells));
   }
   grid.print(lines);
+}
+
+void add_rounds(const QuantizeReport& report, TextLines& lines) {
+  constexpr size_t kRoundsAbreast = 4;
+  for (size_t first = 0; first < report.rounds.size(); first += kRoundsAbreast) {
+    add_rounds(report, first, std::min(first + kRoundsAbreast, report.rounds.size()), lines);
+  }
   lines.paragraph(fmt::format("round {} is written: its worst-off language loses least",
                               report.chosen_round + 1));
 }

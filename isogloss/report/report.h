@@ -30,8 +30,8 @@ struct AuditReport {
     std::string name;
     bool parallel = true;
     size_t window = 0;  // tokens; 0: a unit is a line
-    std::string part = "all";
     std::vector<std::string> languages;
+    std::string part = "all";
   };
   struct Settings {
     std::string device, hardware, compute;
