@@ -1,5 +1,7 @@
 #include "tool/calibrator.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <limits>
 
@@ -17,6 +19,21 @@ std::string weights_text(const CalibrationFacts& facts, const std::vector<double
   }
   return text;
 }
+
+// A file or directory beside the output, that is gone in the end, whatever that is.
+struct Trial {
+  Trial(const std::filesystem::path& output, FileFormat format) : path(output) {
+    path += fmt::format(".minimax-{}{}", getpid(), format == FileFormat::kGguf ? ".gguf" : "");
+  }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+  ~Trial() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+
+  std::filesystem::path path;
+};
 
 }  // namespace
 
@@ -80,14 +97,12 @@ std::vector<double> Calibrator::losses(const std::filesystem::path& path) {
 }
 
 void Calibrator::search_weights(const std::filesystem::path& output, QuantizeReport& report) {
-  std::filesystem::path trial = output;
-  trial += task_.request.format == FileFormat::kGguf ? ".minimax.gguf" : ".minimax";
+  const Trial trial(output, task_.request.format);
   std::vector<double> weights = task_.text->weights;
   double least = std::numeric_limits<double>::infinity();
   for (size_t round = 0; round < arguments_.rounds; ++round) {
-    write(weights, trial);
-    auto lost = losses(trial);
-    std::filesystem::remove_all(trial);
+    write(weights, trial.path);
+    auto lost = losses(trial.path);
     if (const double worst = std::ranges::max(lost); worst < least) {
       least = worst;
       report.chosen_round = round;

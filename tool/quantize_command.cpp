@@ -112,8 +112,20 @@ void check_early(const QuantizeArguments& arguments) {
   }
 }
 
-std::string command_line(const std::vector<std::string>& words) {
-  return fmt::format("llama-quantize {}\n", fmt::join(words, " "));
+// The call of llama-quantize that makes the same types; "" where nobody asks.
+std::string llama_quantize_command(const QuantizeArguments& arguments, const QuantizeTask& task) {
+  if (arguments.llama_quantize.empty()) return "";
+  std::string imatrix = arguments.save_imatrix;
+  if (imatrix.empty() && arguments.imatrices.size() == 1) imatrix = arguments.imatrices.front();
+  if (imatrix == kComputed) {
+    fail(ErrorCode::kBadArgument,
+         "--llama-quantize {}: llama-quantize reads the importance matrix from a file; name one "
+         "with --save-imatrix",
+         arguments.llama_quantize);
+  }
+  const auto words = llama_quantize_arguments(task.model, task.assignment, arguments.llama_quantize,
+                                              arguments.output, imatrix);
+  return fmt::format("llama-quantize {}", fmt::join(words, " "));
 }
 
 void write_side_files(const QuantizeArguments& arguments, const QuantizeTask& task) {
@@ -128,16 +140,12 @@ void write_side_files(const QuantizeArguments& arguments, const QuantizeTask& ta
   }
 }
 
-void print_outputs(const QuantizeArguments& arguments, const QuantizeTask& task,
-                   const QuantizeReport& report) {
+void print_outputs(const QuantizeArguments& arguments, const QuantizeReport& report,
+                   const std::string& same_by_llama) {
   if (!arguments.json.empty()) write_result(arguments.json, to_json(report));
   if (arguments.json == "-") return;
   std::string text = to_table(report, output_has_color());
-  if (!arguments.llama_quantize.empty()) {
-    text += "the same types by llama.cpp: " +
-            command_line(llama_quantize_arguments(task.model, task.assignment,
-                                                  arguments.llama_quantize, arguments.output));
-  }
+  if (!same_by_llama.empty()) text += "the same types by llama.cpp: " + same_by_llama + "\n";
   write_result("-", text);
 }
 
@@ -154,6 +162,7 @@ Outcome run_command(const QuantizeArguments& arguments) {
   report.dry_run = arguments.dry_run;
   report.plan = plan_write(task->request);
   report.fallbacks = task->assignment.fallbacks;
+  const std::string same_by_llama = llama_quantize_command(arguments, *task);
   const bool from_files = !arguments.imatrices.empty() && arguments.imatrices.front() != kComputed;
   if (from_files) task->imatrix = read_imatrices(arguments.imatrices);
   if (!arguments.dry_run) {
@@ -163,7 +172,7 @@ Outcome run_command(const QuantizeArguments& arguments) {
   }
   if (task->text) report.calibration = calibration_facts(*task->text, arguments.calibration);
   write_side_files(arguments, *task);
-  print_outputs(arguments, *task, report);
+  print_outputs(arguments, report, same_by_llama);
   return Outcome::kDone;
 }
 
