@@ -88,8 +88,9 @@ struct QuantizeNote {
 // memory at a time, or one tensor where no scheme needs calibration. `engine` may be null then.
 // Same request, same bytes (with the same number of threads, where it is calibrated).
 // Throws Error: kBadArgument for a scheme that needs an importance matrix or calibration text and
-// has none, a matrix of an importance matrix that does not fit its tensor, or too little text for a
-// Hessian (unless allow_short); kNotFinite for weights or activations that are not finite.
+// has none, or too little text for a Hessian (unless allow_short); kMismatch for an importance
+// matrix of another model; kUnsupported for a tensor outside of the blocks that would need text;
+// kNotFinite for weights or activations that are not finite.
 std::vector<QuantizeNote> quantize_model(Engine* engine, const QuantizeRequest& request,
                                          const std::function<void(FinishedTensor&&)>& sink,
                                          const Progress& progress);
