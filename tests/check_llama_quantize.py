@@ -27,7 +27,8 @@ def run(*words, cwd):
     done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True,
                           check=False)
     if done.returncode != 0:
-        sys.exit(f"{shlex.join(map(str, words))}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
+        command = shlex.join(map(str, words))
+        sys.exit(f"{command}\nexit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 

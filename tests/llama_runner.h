@@ -64,8 +64,8 @@ class LlamaRunner {
   std::unique_ptr<llama_model, Free> model_;
 };
 
-// The same GGUF file with every tensor stored as F32, decoded by ggml: what its numbers are, without
-// the rounding of activations that ggml's products over quantized weights add.
+// The same GGUF file with every tensor stored as F32, decoded by ggml: what its numbers are,
+// without the rounding of activations that ggml's products over quantized weights add.
 inline void write_as_f32(const std::filesystem::path& source, const std::filesystem::path& target) {
   ggml_context* stored = nullptr;
   gguf_context* read = gguf_init_from_file(source.c_str(), {/*no_alloc=*/false, &stored});

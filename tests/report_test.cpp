@@ -126,8 +126,8 @@ TEST(Json, HasWhatIsNeededToRepeatTheAudit) {
                  {"size_bytes", "number"},
                  {"bits_per_weight", "number"},
                  {"quantized_blocks", "string"}});
-  EXPECT_EQ(report["corpus"], json::parse(R"({"name": "builtin", "parallel": true, "window": 0, "part": "all",
-                            "languages": ["en", "de", "ace-Arab"]})"));
+  EXPECT_EQ(report["corpus"], json::parse(R"({"name": "builtin", "parallel": true, "window": 0,
+                            "part": "all", "languages": ["en", "de", "ace-Arab"]})"));
   EXPECT_EQ(report["settings"],
             json::parse(R"({"compute": "f32", "device": "cpu", "hardware": "a processor",
                             "threads": 2, "reference_language": "en", "include": ["embeddings"],

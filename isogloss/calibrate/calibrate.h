@@ -25,12 +25,12 @@ enum class Weighting { kTokens, kEqual, kGiven };
 
 // A weight for each language of the corpus, in its order; they sum to 1. `given` is by code, any
 // positive scale; languages that it leaves out weigh nothing. Throws Error(kBadArgument) for a
-// language the corpus lacks, for a weight that is negative or not finite, where nothing weighs.
+// language the corpus lacks, for a weight that is negative or not finite, or if nothing weighs.
 std::vector<double> language_weights(const TokenizedCorpus& corpus, Weighting weighting,
                                      const std::map<std::string, double>& given = {});
 
-// Weights after one round of group DRO: each times e^(step * (its loss / the mean loss - 1)), scaled
-// to sum to 1; `weights` where no language loses anything.
+// Weights after one round of group DRO: each times e^(step * (its loss / the mean loss - 1)), and
+// scaled to sum to 1; `weights` where no language loses anything.
 std::vector<double> follow_losses(const std::vector<double>& weights,
                                   const std::vector<double>& losses, double step);
 
