@@ -222,7 +222,7 @@ void add_outputs(CLI::App& command, QuantizeArguments& a) {
       ->type_name("FILE");
   command
       .add_option("--llama-quantize", a.llama_quantize,
-                  "Write a --tensor-type-file for llama-quantize, and say how to call it")
+                  "Write the types as llama-quantize reads them, and say how to call it")
       ->type_name("FILE");
   add_compute_options(command, a.compute);
 }
