@@ -16,6 +16,10 @@ endforeach()
 set(LLAMA_OPENSSL OFF CACHE BOOL "" FORCE)
 # Out of "all" and without its warnings: only what is linked is built.
 add_subdirectory("${ISOGLOSS_LLAMA_SOURCE}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL SYSTEM)
+# What we give to ggml's operations is watched, libllama's own code is not.
+if("address" IN_LIST ISOGLOSS_SANITIZE)
+  target_compile_options(llama PRIVATE -fno-sanitize=address)
+endif()
 # As its users have it, in every build type: its debug assertions stop the process on weights that
 # the same code takes in a release.
 foreach(target ggml-base ggml-cpu ggml llama)

@@ -1,4 +1,4 @@
-# Sanitizers for all that is built, llama.cpp included. "undefined" is left out of llama.cpp, whose
+# Sanitizers for all that is built, ggml included. "undefined" is left out of llama.cpp, whose
 # codecs read packed blocks through misaligned pointers on purpose; cmake/warnings.cmake adds it to
 # our own targets.
 if("address" IN_LIST ISOGLOSS_SANITIZE)

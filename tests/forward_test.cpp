@@ -89,7 +89,7 @@ void expect_llama_agrees(const std::string& name) {
   Fixture ours(path);
   const TemporaryDirectory directory;
   const auto f32_path = directory.path() / "f32.gguf";
-  write_as_f32(ours.model, f32_path);
+  write_as_f32(path, f32_path);
   const LlamaRunner exact(f32_path);
   const LlamaRunner as_stored(path);
   ASSERT_TRUE(exact && as_stored);

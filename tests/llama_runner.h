@@ -7,12 +7,12 @@
 #include <llama.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "isogloss/model/model.h"
 #include "tests/temporary_directory.h"
 
 namespace isogloss {
@@ -64,32 +64,36 @@ class LlamaRunner {
   std::unique_ptr<llama_model, Free> model_;
 };
 
-// The same GGUF with every tensor stored as F32: what its numbers are, without the rounding of
-// activations that ggml's products over quantized weights add.
-inline void write_as_f32(const Model& model, const std::filesystem::path& target) {
-  const gguf_init_params read{/*no_alloc=*/true, /*ctx=*/nullptr};
-  gguf_context* source = gguf_init_from_file(model.path().c_str(), read);
+// The same GGUF file with every tensor stored as F32, decoded by ggml: what its numbers are,
+// without the rounding of activations that ggml's products over quantized weights add.
+inline void write_as_f32(const std::filesystem::path& source, const std::filesystem::path& target) {
+  ggml_context* stored = nullptr;
+  gguf_context* read = gguf_init_from_file(source.c_str(), {/*no_alloc=*/false, &stored});
   gguf_context* copy = gguf_init_empty();
-  gguf_set_kv(copy, source);
-  const ggml_init_params memory{(model.tensors().size() + 1) * ggml_tensor_overhead(), nullptr,
-                                true};
-  ggml_context* context = ggml_init(memory);
+  gguf_set_kv(copy, read);
+  const auto count = static_cast<size_t>(gguf_get_n_tensors(read));
+  ggml_context* context = ggml_init({(count + 1) * ggml_tensor_overhead(), nullptr, true});
   std::vector<std::vector<float>> data;
-  for (const TensorView& view : model.tensors()) {
-    data.emplace_back(view.count());
-    decode(view, data.back());
-    ggml_tensor* tensor =
-        view.rows == 1 ? ggml_new_tensor_1d(context, GGML_TYPE_F32, static_cast<int64_t>(view.cols))
-                       : ggml_new_tensor_2d(context, GGML_TYPE_F32, static_cast<int64_t>(view.cols),
-                                            static_cast<int64_t>(view.rows));
-    ggml_set_name(tensor, view.name.c_str());
-    tensor->data = data.back().data();
-    gguf_add_tensor(copy, tensor);
+  for (size_t i = 0; i < count; ++i) {
+    const char* name = gguf_get_tensor_name(read, static_cast<int64_t>(i));
+    const ggml_tensor* tensor = ggml_get_tensor(stored, name);
+    const int64_t numbers = ggml_nelements(tensor);
+    std::vector<float>& decoded = data.emplace_back(static_cast<size_t>(numbers));
+    if (tensor->type == GGML_TYPE_F32) {
+      std::copy_n(static_cast<const float*>(tensor->data), numbers, decoded.begin());
+    } else {
+      ggml_get_type_traits(tensor->type)->to_float(tensor->data, decoded.data(), numbers);
+    }
+    ggml_tensor* written = ggml_new_tensor(context, GGML_TYPE_F32, GGML_MAX_DIMS, tensor->ne);
+    ggml_set_name(written, name);
+    written->data = decoded.data();
+    gguf_add_tensor(copy, written);
   }
   gguf_write_to_file(copy, target.c_str(), /*only_meta=*/false);
   ggml_free(context);
+  ggml_free(stored);
   gguf_free(copy);
-  gguf_free(source);
+  gguf_free(read);
 }
 
 }  // namespace isogloss

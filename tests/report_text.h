@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "isogloss/base/file.h"
+#include "tests/patterns.h"
 
 namespace isogloss {
 
@@ -81,7 +81,7 @@ inline std::string csv_field(const std::vector<Strings>& rows, size_t row,
 }
 
 inline std::string without_color(const std::string& text) {
-  return std::regex_replace(text, std::regex("\x1b\\[[0-9;]*m"), "");
+  return replace_matches(text, "\x1b\\[[0-9;]*m", "");
 }
 
 inline Strings lines_of(const std::string& text) {

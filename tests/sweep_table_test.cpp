@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <regex>
 #include <string>
 
+#include "patterns.h"
 #include "sweep_reports.h"
 
 namespace isogloss {
@@ -27,7 +27,7 @@ bool has(const std::string& table, const std::string& text) {
 
 // Spaces and line ends are one space each, so that sentences are found wherever they were cut.
 std::string words_of(const std::string& table) {
-  return std::regex_replace(without_color(table), std::regex("\\s+"), " ");
+  return replace_matches(without_color(table), "\\s+", " ");
 }
 
 std::string row_of(const std::string& table, const std::string& label) {

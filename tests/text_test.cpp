@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <fstream>
 #include <optional>
-#include <regex>
 #include <set>
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/suggest.h"
+#include "tests/patterns.h"
 #include "tests/temporary_directory.h"
 
 namespace isogloss {
@@ -110,11 +110,10 @@ TEST(Languages, AreSortedByCodeWithoutRepeats) {
 }
 
 TEST(Languages, HaveWellFormedCodes) {
-  const std::regex flores("[a-z]{3}_[A-Z][a-z]{3}");
-  const std::regex bcp_47("[a-z]{2,3}(-[A-Z][a-z]{3})?");
   for (const LanguageInfo& language : known_languages()) {
-    EXPECT_TRUE(std::regex_match(std::string(language.flores), flores)) << language.flores;
-    EXPECT_TRUE(std::regex_match(std::string(language.code), bcp_47)) << language.code;
+    EXPECT_TRUE(matches(std::string(language.flores), "[a-z]{3}_[A-Z][a-z]{3}")) << language.flores;
+    EXPECT_TRUE(matches(std::string(language.code), "[a-z]{2,3}(-[A-Z][a-z]{3})?"))
+        << language.code;
     EXPECT_FALSE(language.name.empty()) << language.code;
   }
 }

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <list>
 #include <memory>
-#include <regex>
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/suggest.h"
@@ -60,6 +59,7 @@ void add_scheme_runs(const AuditArguments& arguments, AuditInputs& inputs) {
       request.seed_family = parse_seed_family(arguments.seed_family);
       parse_protect(protect, request);
       request.scheme = scheme;
+      refuse_calibrated(request);
       if (!is_seed(scheme) || only_seed) request.include = arguments.include;
       add_scheme_run(request, protect, inputs);
     }
@@ -91,9 +91,9 @@ AuditReport run_audit(const AuditArguments& arguments) {
   const BuiltIn built_in = find_built_in();
   const auto inputs = read_inputs(arguments, built_in);
   const Model& model = *inputs->reference;
-  const TokenizedCorpus corpus =
-      tokenize_text(read_text(arguments.text, built_in), arguments.text, model);
   const ComputeArguments& compute = arguments.compute;
+  const TokenizedCorpus corpus =
+      tokenize_text(read_text(arguments.text, built_in, compute.seed), arguments.text, model);
   Device device(compute.device, compute.threads);
 
   EngineOptions engine_options;
@@ -124,14 +124,16 @@ struct Limit {
 
 // "worst_kl>0.02".
 Limit parse_limit(const std::string& text) {
-  static const std::regex kForm(R"(([a-z_]+)(>=?|<=?)(-?[.0-9][-+.0-9eE]*))");
-  std::smatch match;
-  if (std::regex_match(text, match, kForm)) {
-    const std::string number = match[3].str();
-    const char* const last = number.data() + number.size();
+  const size_t name = text.find_first_of("<>");
+  if (name != text.npos) {
+    const size_t sign = text.find_first_not_of('=', name + 1) - name;
+    const std::string_view number =
+        std::string_view(text).substr(std::min(text.size(), name + sign));
     double bound = 0;
-    const auto [end, error] = std::from_chars(number.data(), last, bound);
-    if (error == std::errc{} && end == last) return {match[1].str(), match[2].str(), bound};
+    const auto [end, error] = std::from_chars(number.begin(), number.end(), bound);
+    if (sign <= 2 && error == std::errc{} && end == number.end() && std::isfinite(bound)) {
+      return {text.substr(0, name), text.substr(name, sign), bound};
+    }
   }
   fail(ErrorCode::kBadArgument, "--fail-if {}: expected NAME>NUMBER or NAME<NUMBER", text);
 }
@@ -224,6 +226,8 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
                   "Parameters that seed schemes take: A, B or C, as in the published study")
       ->capture_default_str();
   add_text_options(command, a.text);
+  add_part_option(command, a.text);
+  add_reference_option(command, a.text);
 }
 
 void add_outputs(CLI::App& command, AuditArguments& a) {
@@ -234,6 +238,7 @@ void add_outputs(CLI::App& command, AuditArguments& a) {
       ->allow_extra_args(false)
       ->type_name("LIMIT");
   add_compute_options(command, a.compute);
+  add_bootstrap_options(command, a.compute);
   command.add_flag("--list-schemes", a.list_schemes, "List the schemes and stop");
   command.add_flag("--list-languages", a.list_languages, "List the languages and stop");
 }

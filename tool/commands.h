@@ -17,6 +17,8 @@ enum class Outcome : int {
 void add_audit_command(CLI::App& app, Outcome& outcome);
 void add_convert_command(CLI::App& app, Outcome& outcome);
 void add_inspect_command(CLI::App& app, Outcome& outcome);
+void add_quantize_command(CLI::App& app, Outcome& outcome);
 void add_sweep_command(CLI::App& app, Outcome& outcome);
+void add_verify_command(CLI::App& app, Outcome& outcome);
 
 }  // namespace isogloss

@@ -51,9 +51,6 @@ void add_text_options(CLI::App& command, TextArguments& a) {
   command.add_option("--langs", a.languages, "Languages, as en,de,zh (default: all there are)")
       ->delimiter(',')
       ->allow_extra_args(false);
-  command
-      .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
-      ->capture_default_str();
   command.add_flag("--not-parallel", a.not_parallel, "Lines of different languages are unrelated");
   command.add_option("--max-units", a.max_units, "Use the first N units of each language")
       ->check(kNotNegative);
@@ -64,7 +61,21 @@ void add_text_options(CLI::App& command, TextArguments& a) {
       ->check(kNotNegative);
 }
 
-Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in) {
+void add_part_option(CLI::App& command, TextArguments& a) {
+  command
+      .add_option("--part", a.part,
+                  "Units of the corpus: all, calibration (half of them: what quantize calibrates "
+                  "on), select, or test (a quarter each)")
+      ->capture_default_str();
+}
+
+void add_reference_option(CLI::App& command, TextArguments& a) {
+  command
+      .add_option("--reference-lang", a.reference_language, "What rho is relative to; or geomean")
+      ->capture_default_str();
+}
+
+Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in, uint64_t seed) {
   const bool builtin = arguments.corpus == "builtin";
   CorpusOptions options;
   options.languages = arguments.languages;
@@ -72,7 +83,7 @@ Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in) {
   options.max_units = arguments.max_units;
   Corpus corpus = read_corpus(builtin ? built_in.corpus : fs::path(arguments.corpus), options);
   corpus.name = arguments.corpus;
-  return corpus;
+  return select_part(corpus, parse_corpus_part(arguments.part), seed);
 }
 
 TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& arguments,
@@ -89,7 +100,8 @@ TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& argumen
 
 AuditReport::CorpusFacts corpus_facts(const TokenizedCorpus& corpus,
                                       const TextArguments& arguments) {
-  AuditReport::CorpusFacts facts{corpus.name, corpus.parallel, arguments.window, {}};
+  AuditReport::CorpusFacts facts{
+      corpus.name, corpus.parallel, arguments.window, {}, arguments.part};
   for (const auto& language : corpus.languages) facts.languages.push_back(language.code);
   return facts;
 }
@@ -103,13 +115,16 @@ void add_compute_options(CLI::App& command, ComputeArguments& a) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->transform(kNotNegative)
       ->type_name("SIZE");
+  command.add_flag("--quiet", a.quiet, "No progress");
+}
+
+void add_bootstrap_options(CLI::App& command, ComputeArguments& a) {
   command.add_option("--seed", a.seed, "Seed of the bootstrap")
       ->capture_default_str()
       ->check(kNotNegative);
   command.add_option("--draws", a.draws, "Bootstrap draws")
       ->capture_default_str()
       ->check(CLI::Range(100, 10'000'000));
-  command.add_flag("--quiet", a.quiet, "No progress");
 }
 
 void divide_memory(const ComputeArguments& arguments, const Model& model, EngineOptions& engine,
@@ -125,6 +140,15 @@ void divide_memory(const ComputeArguments& arguments, const Model& model, Engine
   scoring.hidden_memory = std::min(scoring.hidden_memory, memory / 4);
   if (arguments.memory == 0) memory /= processes;
   engine.weight_memory = std::min(memory / 2, 2 * decoded_bytes(model, engine.compute));
+}
+
+CorpusPart parse_corpus_part(const std::string& name) {
+  if (name == "all") return CorpusPart::kAll;
+  if (name == "calibration") return CorpusPart::kCalibration;
+  if (name == "select") return CorpusPart::kSelect;
+  if (name == "test") return CorpusPart::kTest;
+  fail(ErrorCode::kBadArgument,
+       "'{}' is no part of a corpus; expected all, calibration, select or test", name);
 }
 
 SeedFamily parse_seed_family(const std::string& name) {
@@ -143,6 +167,17 @@ void parse_protect(const std::string& text, AssignmentRequest& request) {
     fail(ErrorCode::kBadArgument, "--protect {}: no units before '='; expected UNITS=SCHEME", text);
   }
   request.protect_scheme = parse_scheme(text.substr(equals + 1));
+}
+
+void refuse_calibrated(const AssignmentRequest& request) {
+  for (const Scheme& scheme : {request.scheme, request.protect_scheme}) {
+    const bool calibrated = needs_calibration(scheme);
+    if (!calibrated && !needs_importance(scheme)) continue;
+    fail(ErrorCode::kBadArgument,
+         "scheme {}: its codes take {}; write the model by 'isogloss quantize', and measure the "
+         "file by 'isogloss audit --candidate'",
+         to_string(scheme), calibrated ? "calibration text" : "an importance matrix");
+  }
 }
 
 }  // namespace isogloss

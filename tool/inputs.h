@@ -26,22 +26,26 @@ ModelFacts model_facts(const Model& model);
 // Refuses negative numbers: CLI11 reads "-3" into an unsigned number as 2^64 - 3.
 extern const CLI::Validator kNotNegative;
 
-// The text that is measured on.
+// The text that is read: measured on, or calibrated on.
 struct TextArguments {
   std::string corpus = "builtin";
   std::vector<std::string> languages;
   std::string reference_language = "en";
+  std::string part = "all";
   size_t max_units = 0, window = 0;
   bool not_parallel = false;
 };
 void add_text_options(CLI::App& command, TextArguments& arguments);
-Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in);
+void add_part_option(CLI::App& command, TextArguments& arguments);
+void add_reference_option(CLI::App& command, TextArguments& arguments);
+// `seed`: of the parts.
+Corpus read_text(const TextArguments& arguments, const BuiltIn& built_in, uint64_t seed);
 TokenizedCorpus tokenize_text(const Corpus& corpus, const TextArguments& arguments,
                               const Model& model);
 AuditReport::CorpusFacts corpus_facts(const TokenizedCorpus& corpus,
                                       const TextArguments& arguments);
 
-// Where and how it is computed, and the bootstrap.
+// Where and how it is computed, and what is left to chance.
 struct ComputeArguments {
   std::string device = "cpu", compute = "f32";
   size_t threads = 0, draws = AuditOptions{}.draws;
@@ -49,6 +53,7 @@ struct ComputeArguments {
   bool quiet = false;
 };
 void add_compute_options(CLI::App& command, ComputeArguments& arguments);
+void add_bootstrap_options(CLI::App& command, ComputeArguments& arguments);
 
 // Memory for decoded weights and hidden states: what the user allows, else a share of what is free.
 // Weights of two variants are as many as are used at a time. `processes` on this machine share what
@@ -57,9 +62,16 @@ void add_compute_options(CLI::App& command, ComputeArguments& arguments);
 void divide_memory(const ComputeArguments& arguments, const Model& model, EngineOptions& engine,
                    ScoringOptions& scoring, size_t processes = 1);
 
+// "all", "calibration", "select" or "test".
+CorpusPart parse_corpus_part(const std::string& name);
+
 SeedFamily parse_seed_family(const std::string& name);
 
 // "UNITS", "UNITS=SCHEME" or "none".
 void parse_protect(const std::string& text, AssignmentRequest& request);
+
+// Throws Error(kBadArgument) for a scheme whose codes take calibration text or an importance
+// matrix: such models are written to a file first.
+void refuse_calibrated(const AssignmentRequest& request);
 
 }  // namespace isogloss

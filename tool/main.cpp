@@ -31,7 +31,9 @@ int main(int argc, char** argv) {
     isogloss::add_audit_command(app, outcome);
     isogloss::add_convert_command(app, outcome);
     isogloss::add_inspect_command(app, outcome);
+    isogloss::add_quantize_command(app, outcome);
     isogloss::add_sweep_command(app, outcome);
+    isogloss::add_verify_command(app, outcome);
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -1,4 +1,5 @@
 // isogloss sweep
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -28,10 +29,43 @@ struct SweepArguments {
   bool resume = false, explain = false;
 };
 
+// Options that only some modes go by.
+struct ModeOption {
+  const char* name;
+  std::vector<SweepMode> modes;
+};
+
+const std::vector<ModeOption>& mode_options() {
+  using enum SweepMode;
+  static const std::vector<ModeOption> kOptions = {
+      {"--unit", {kRestore, kDamage, kBoth, kSets}},
+      {"--max-size", {kSubsets}},
+      {"--set", {kSets}},
+      {"--random", {kSets}},
+      {"--search-positions", {kSubsets, kShapley}},
+      {"--tolerance", {kShapley}},
+      {"--max-permutations", {kShapley}},
+  };
+  return kOptions;
+}
+
+// Throws for an option that was given and that `mode` does not go by.
+void check_mode_options(const CLI::App& command, SweepMode mode) {
+  for (const ModeOption& option : mode_options()) {
+    const bool for_mode = std::ranges::find(option.modes, mode) != option.modes.end();
+    if (for_mode || command.get_option(option.name)->count() == 0) continue;
+    std::vector<std::string_view> modes;
+    for (const SweepMode of : option.modes) modes.push_back(to_string(of));
+    throw CLI::ValidationError(option.name, fmt::format("says nothing to --mode {}; it is for {}",
+                                                        to_string(mode), fmt::join(modes, ", ")));
+  }
+}
+
 SweepRequest make_request(const SweepArguments& arguments) {
   SweepRequest request;
   parse_protect(arguments.protect, request.quantize);
   request.quantize.scheme = parse_scheme(arguments.scheme);
+  refuse_calibrated(request.quantize);
   request.quantize.seed_family = parse_seed_family(arguments.seed_family);
   request.quantize.include = arguments.include;
   request.mode = parse_sweep_mode(arguments.mode);
@@ -152,7 +186,7 @@ Outcome run_in(Team& team, const SweepArguments& arguments) {
   if (keeps_results) check_early(arguments);
   const BuiltIn built_in = find_built_in();
   const Model model = read_model(model_path(arguments.model, built_in));
-  const Corpus corpus = read_text(arguments.text, built_in);
+  const Corpus corpus = read_text(arguments.text, built_in, arguments.compute.seed);
   const TokenizedCorpus tokens = tokenize_text(corpus, arguments.text, model);
   const SweepRequest request = make_request(arguments);
   SweepOptions options = make_options(arguments);
@@ -257,8 +291,12 @@ void add_sweep_command(CLI::App& app, Outcome& outcome) {
       app.add_subcommand("sweep", "Find by intervention which parts hurt which language");
   add_sweep_options(*command, *arguments);
   add_text_options(*command, arguments->text);
+  add_part_option(*command, arguments->text);
+  add_reference_option(*command, arguments->text);
   add_compute_options(*command, arguments->compute);
-  command->callback([arguments, &outcome] {
+  add_bootstrap_options(*command, arguments->compute);
+  command->callback([arguments, command, &outcome] {
+    check_mode_options(*command, parse_sweep_mode(arguments->mode));
     outcome = run_in_team([&](Team& team) { return run_in(team, *arguments); });
   });
 }

@@ -74,6 +74,41 @@ class AttentionPlan {
   RotationShape rotation_;
 };
 
+// A half-block up to what it adds to the stream.
+class HalfBlock {
+ public:
+  HalfBlock(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
+            WeightCache& cache, RotationCache& rotations);
+  HalfBlock(const HalfBlock&) = delete;
+  HalfBlock& operator=(const HalfBlock&) = delete;
+
+  Graph graph;
+  ggml_tensor* stream = nullptr;
+  ggml_tensor* branch = nullptr;
+  bool reads_stream = false;  // no norm comes before the first product
+
+ private:
+  std::optional<AttentionPlan> plan_;  // nodes of the graph point into it
+};
+
+HalfBlock::HalfBlock(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
+                     WeightCache& cache, RotationCache& rotations)
+    : graph(variant, cache) {
+  const ModelConfig& config = variant.model->config();
+  const size_t layer = half / 2;
+  const HalfRoles& roles = roles_of(config, half);
+  if (half % 2 == 0) plan_.emplace(config, layer, batch, rotations);
+  const auto stream_of = [&](float* rows) {
+    return graph.external(rows, TensorType::kF32, config.width, batch.size());
+  };
+  stream = stream_of(hidden.data());
+  ggml_tensor* input = config.parallel_blocks ? stream_of(hidden.block_input()) : stream;
+  if (!config.norm_after) input = graph.norm_by(roles.norm, roles.norm_bias, input, layer);
+  reads_stream = input == stream;
+  branch = plan_ ? attention_branch(graph, input, plan_->rotation(), plan_->shape(), layer)
+                 : mlp_branch(graph, input, layer);
+}
+
 }  // namespace
 
 struct Engine::Impl {
@@ -158,8 +193,8 @@ HiddenStates Engine::embed(const Variant& variant, const Batch& batch) {
   return hidden;
 }
 
-void Engine::run_half(const Variant& variant, size_t half, const Batch& batch,
-                      HiddenStates& hidden) {
+void Engine::run_half(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
+                      const ProductObserver& observer) {
   const ModelConfig& config = variant.model->config();
   ISOGLOSS_ASSERT(half < halves(*variant.model));
   ISOGLOSS_ASSERT(hidden.tokens() == batch.size() && hidden.width() == config.width);
@@ -169,27 +204,38 @@ void Engine::run_half(const Variant& variant, size_t half, const Batch& batch,
   if (config.parallel_blocks && half % 2 == 0) hidden.keep_block_input();
   ISOGLOSS_ASSERT(!config.parallel_blocks || hidden.block_input() != nullptr);
 
-  std::optional<AttentionPlan> plan;  // outlives the graph
-  if (half % 2 == 0) plan.emplace(config, layer, batch, impl_->rotations);
-  Graph graph(variant, impl_->cache);
-  const auto stream_of = [&](float* rows) {
-    return graph.external(rows, TensorType::kF32, config.width, batch.size());
-  };
-  ggml_tensor* stream = stream_of(hidden.data());
-  ggml_tensor* input = config.parallel_blocks ? stream_of(hidden.block_input()) : stream;
-  if (!config.norm_after) input = graph.norm_by(roles.norm, roles.norm_bias, input, layer);
-  ggml_tensor* branch = plan
-                            ? attention_branch(graph, input, plan->rotation(), plan->shape(), layer)
-                            : mlp_branch(graph, input, layer);
-  branch = graph.norm_by(roles.branch_norm, roles.branch_norm, branch, layer);
+  HalfBlock block(variant, half, batch, hidden, impl_->cache, impl_->rotations);
+  // The addition writes over a stream that products read as it is.
+  if (observer && block.reads_stream) observe_half(variant, half, batch, hidden, observer);
+  const bool observed = observer && !block.reads_stream;
+  Graph& graph = block.graph;
+  if (observed) graph.keep_inputs();
+  ggml_tensor* branch = graph.norm_by(roles.branch_norm, roles.branch_norm, block.branch, layer);
   branch = graph.scale(branch, config.residual_scale);
   if (config.norm_after) {
-    ggml_tensor* sum = ggml_add(graph.context(), stream, branch);
+    ggml_tensor* sum = ggml_add(graph.context(), block.stream, branch);
     impl_->compute(graph, graph.norm_by(roles.norm, roles.norm_bias, sum, layer), hidden.data());
   } else {
-    impl_->compute(graph, ggml_add_inplace(graph.context(), stream, branch), nullptr);
+    impl_->compute(graph, ggml_add_inplace(graph.context(), block.stream, branch), nullptr);
   }
+  if (observed) graph.show_inputs(observer);
   if (half % 2 == 1) hidden.drop_block_input();
+}
+
+void Engine::observe_half(const Variant& variant, size_t half, const Batch& batch,
+                          HiddenStates& hidden, const ProductObserver& observer) {
+  const ModelConfig& config = variant.model->config();
+  ISOGLOSS_ASSERT(half < halves(*variant.model));
+  ISOGLOSS_ASSERT(hidden.tokens() == batch.size() && hidden.width() == config.width);
+  if (batch.size() == 0) return;
+  const bool borrows = config.parallel_blocks && half % 2 == 0;
+  if (borrows) hidden.keep_block_input();
+  ISOGLOSS_ASSERT(!config.parallel_blocks || hidden.block_input() != nullptr);
+  HalfBlock block(variant, half, batch, hidden, impl_->cache, impl_->rotations);
+  block.graph.keep_inputs();
+  impl_->compute(block.graph, block.graph.last_input(), nullptr);
+  block.graph.show_inputs(observer);
+  if (borrows) hidden.drop_block_input();
 }
 
 HiddenStates Engine::head_input(const Variant& variant, HiddenStates& hidden) {

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <vector>
@@ -58,11 +60,24 @@ class HiddenStates {
   Rows data_, block_input_;
 };
 
-// The weights that a pass uses: a model, each tensor in its scheme. Does not own.
+// Numbers to compute with instead of a tensor's own, row-major, by its index in the model.
+using TensorOverrides = std::map<size_t, std::shared_ptr<const std::vector<float>>>;
+
+// The weights that a pass uses: a model, each tensor in its scheme, or as overridden. Does not own.
 struct Variant {
   const Model* model = nullptr;
   const Assignment* assignment = nullptr;
+  const TensorOverrides* overrides = nullptr;
 };
+
+// What a product over the weight of `role` reads: a row for each token of the batch.
+struct ProductInput {
+  Role role = Role::kQuery;
+  size_t cols = 0;
+  std::span<const float> rows;  // [tokens][cols]; products that read the same have the same span
+};
+// Is called for each product of a half-block in order, after they were computed.
+using ProductObserver = std::function<void(const ProductInput&)>;
 
 // Tokens first .. first + count.
 struct VocabularySlice {
@@ -78,7 +93,8 @@ struct EngineOptions {
 uint64_t decoded_bytes(const Model& model, ComputeType compute);
 
 // Computes any variant of one architecture. Weights are decoded, and quantized, when they are
-// needed, kept while the memory allows, and shared by the variants that agree on them.
+// needed, kept while the memory allows, and shared by the variants that agree on them. Overridden
+// ones are not kept.
 class Engine {
  public:
   Engine(Device& device, const EngineOptions& options);
@@ -93,7 +109,14 @@ class Engine {
   // Half-blocks are numbered in order: 2 * layer is its attention, 2 * layer + 1 its MLP, each with
   // its norms and residual addition. Replaces `hidden`, a row for each token of `batch`.
   static size_t halves(const Model& model) { return 2 * model.config().layers; }
-  void run_half(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden);
+  // `observer`, where there is one, is shown what its products read.
+  void run_half(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
+                const ProductObserver& observer = nullptr);
+
+  // Shows what the products of a half-block read, and computes no further than that: `hidden` stays
+  // as it is.
+  void observe_half(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
+                    const ProductObserver& observer);
 
   // What the head multiplies: each row of `hidden` normed, projected and scaled as the family does.
   HiddenStates head_input(const Variant& variant, HiddenStates& hidden);

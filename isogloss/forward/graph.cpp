@@ -54,7 +54,9 @@ ggml_tensor* Graph::multiply(ggml_tensor* matrix, ggml_tensor* input, ggml_tenso
 }
 
 ggml_tensor* Graph::linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer) {
-  return multiply(weight(matrix, layer), input, find_weight(bias, layer));
+  products_.push_back({matrix, input});
+  return multiply(weight(matrix, layer), input,
+                  bias == matrix ? nullptr : find_weight(bias, layer));
 }
 
 ggml_tensor* Graph::scale(ggml_tensor* input, float factor) {
@@ -66,10 +68,27 @@ void Graph::compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* 
   if (out) result->data = out;
   ggml_cgraph* graph = ggml_new_graph_custom(context(), kGraphNodes, /*grads=*/false);
   ggml_build_forward_expand(graph, result);
+  // A layout made for a graph of this shape would be taken again, and gives inputs away once read.
+  if (keeps_inputs_) ISOGLOSS_ASSERT(ggml_gallocr_reserve(allocator, graph));
   ISOGLOSS_ASSERT(ggml_gallocr_alloc_graph(allocator, graph));
   const ggml_status status = ggml_backend_graph_compute(device.backend, graph);
   if (status == GGML_STATUS_ALLOC_FAILED) throw std::bad_alloc();
   ISOGLOSS_ASSERT(status == GGML_STATUS_SUCCESS);
+}
+
+void Graph::keep_inputs() {
+  for (const Product& product : products_) ggml_set_output(product.input);
+  keeps_inputs_ = true;
+}
+
+void Graph::show_inputs(const ProductObserver& observer) const {
+  for (const auto& [role, input] : products_) {
+    ISOGLOSS_ASSERT(ggml_is_contiguous(input));
+    const auto* numbers = static_cast<const float*>(input->data);
+    observer({role,
+              static_cast<size_t>(input->ne[0]),
+              {numbers, static_cast<size_t>(ggml_nelements(input))}});
+  }
 }
 
 }  // namespace isogloss

@@ -38,19 +38,33 @@ class Graph {
   ggml_tensor* norm_by(Role scale, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
   // matrix * input + bias; `bias` may be null.
   ggml_tensor* multiply(ggml_tensor* matrix, ggml_tensor* input, ggml_tensor* bias);
-  // A product over the weight of one role, with the bias of the other where there is one.
+  // A product over the weight of one role, with the bias of the other where there is one; the same
+  // role twice stands for none.
   ggml_tensor* linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
   ggml_tensor* scale(ggml_tensor* input, float factor);  // `input` itself by 1
 
   // Computes `result`, into `out` where that is not null.
   void compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* result, float* out);
 
+  // What the products of linear_by() read, of which the last depends on all others. Kept, they can
+  // be shown once they were computed.
+  void keep_inputs();
+  ggml_tensor* last_input() { return products_.back().input; }
+  void show_inputs(const ProductObserver& observer) const;
+
  private:
+  struct Product {
+    Role role;
+    ggml_tensor* input;
+  };
+
   const Variant& variant_;
   WeightCache& cache_;
   NormShape norm_;
   std::unique_ptr<ggml_context, ContextDeleter> context_;
   std::vector<std::shared_ptr<const AlignedBuffer>> used_;
+  std::vector<Product> products_;
+  bool keeps_inputs_ = false;
 };
 
 // Places that a table of rotations has rows for.

@@ -51,7 +51,7 @@ ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* input, size_t layer) {
   ggml_tensor* gate = nullptr;
   ggml_tensor* up = nullptr;
   if (config.roles.contains(Role::kFfnGateUp)) {
-    ggml_tensor* both = graph.multiply(graph.weight(Role::kFfnGateUp, layer), input, nullptr);
+    ggml_tensor* both = graph.linear_by(Role::kFfnGateUp, Role::kFfnGateUp, input, layer);
     gate = columns(graph, both, 0, config.ffn_width);
     up = columns(graph, both, config.ffn_width, config.ffn_width);
   } else {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <exception>
 #include <new>
 
 #include "isogloss/base/error.h"
@@ -14,28 +13,6 @@ namespace isogloss {
 namespace {
 
 constexpr size_t kAlignment = 64;  // a cache line, and the widest vector
-
-// round_trip on all threads where the scheme lets rows go apart.
-void round_trip_in_parallel(const Scheme& scheme, std::span<float> values, size_t rows,
-                            size_t cols) {
-  constexpr size_t kRowsAtOnce = 64;
-  if (!rows_are_independent(scheme) || rows <= kRowsAtOnce) {
-    round_trip(scheme, values, rows, cols);
-    return;
-  }
-  std::exception_ptr error;  // must not leave a parallel region on its own
-#pragma omp parallel for schedule(dynamic)
-  for (size_t first = 0; first < rows; first += kRowsAtOnce) {
-    const size_t count = std::min(kRowsAtOnce, rows - first);
-    try {
-      round_trip(scheme, values.subspan(first * cols, count * cols), count, cols);
-    } catch (...) {
-#pragma omp critical
-      error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
-}
 
 bool multiplies(const TensorView& tensor) {
   return get_role_info(tensor.role).kind == TensorKind::kMatrix ||
@@ -95,6 +72,11 @@ bool WeightCache::has(const Variant& variant, Role role, size_t layer) const {
 Weight WeightCache::get(const Variant& variant, Role role, size_t layer) {
   const auto index = variant.model->find_tensor(role, layer);
   ISOGLOSS_ASSERT(index.has_value());
+  if (variant.overrides) {
+    if (const auto own = variant.overrides->find(*index); own != variant.overrides->end()) {
+      return make(variant.model->tensors()[*index], *own->second);
+    }
+  }
   const Scheme& scheme = variant.assignment->schemes[*index];
   const Key key{variant.model, *index, to_string(scheme)};
   if (const auto found = entries_.find(key); found != entries_.end()) {
@@ -131,11 +113,31 @@ Weight WeightCache::make(const TensorView& tensor, const Scheme& scheme) const {
   auto values = std::make_shared<AlignedBuffer>(tensor.count() * sizeof(float));
   const std::span<float> numbers(static_cast<float*>(values->data()), tensor.count());
   decode(tensor, numbers);
-  round_trip_in_parallel(scheme, numbers, tensor.rows, tensor.cols);
+  round_trip(scheme, numbers, tensor.rows, tensor.cols);
   if (weight.type == TensorType::kBf16) {
     values = narrowed(numbers);
   } else if (rounds) {
     round_all_to_bf16(numbers);
+  }
+  weight.data = static_cast<const std::byte*>(values->data());
+  weight.buffer = std::move(values);
+  return weight;
+}
+
+Weight WeightCache::make(const TensorView& tensor, const std::vector<float>& numbers) const {
+  ISOGLOSS_ASSERT(numbers.size() == tensor.count());
+  const bool rounds = multiplies(tensor) && compute_ == ComputeType::kBf16;
+  Weight weight{nullptr, reinterpret_cast<const std::byte*>(numbers.data()),
+                decoded_type(tensor, compute_), tensor.rows, tensor.cols};
+  if (!rounds) return weight;
+  std::shared_ptr<AlignedBuffer> values;
+  if (weight.type == TensorType::kBf16) {
+    values = narrowed(numbers);
+  } else {
+    values = std::make_shared<AlignedBuffer>(numbers.size() * sizeof(float));
+    const std::span<float> rounded(static_cast<float*>(values->data()), numbers.size());
+    std::ranges::copy(numbers, rounded.begin());
+    round_all_to_bf16(rounded);
   }
   weight.data = static_cast<const std::byte*>(values->data());
   weight.buffer = std::move(values);

@@ -43,7 +43,8 @@ struct Weight {
 };
 
 // Decoded weights by (model, tensor, scheme), least recently used dropped first. A Weight that is
-// held stays alive whatever the cache drops.
+// held stays alive whatever the cache drops. Overridden weights are not kept, and live as long as
+// the override.
 class WeightCache {
  public:
   WeightCache(ComputeType compute, uint64_t memory) : compute_(compute), memory_(memory) {}
@@ -62,6 +63,7 @@ class WeightCache {
   };
 
   Weight make(const TensorView& tensor, const Scheme& scheme) const;
+  Weight make(const TensorView& tensor, const std::vector<float>& numbers) const;
   void drop_beyond_memory();
 
   ComputeType compute_;

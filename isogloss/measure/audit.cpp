@@ -52,20 +52,6 @@ LanguageResult summarize_language(const TokenizedLanguage& language, const Langu
   return result;
 }
 
-void check_reference_language(const TokenizedCorpus& corpus, const AuditOptions& options) {
-  if (options.reference_language == "geomean") return;
-  std::vector<std::string> codes;
-  for (const auto& language : corpus.languages) codes.push_back(language.code);
-  if (std::ranges::find(codes, options.reference_language) != codes.end()) return;
-  fail(ErrorCode::kBadArgument,
-       "the reference language '{}' is not among the languages measured ({}); choose one of them "
-       "with --reference-lang, or geomean",
-       options.reference_language, fmt::join(codes, ", "));
-}
-
-// What the arithmetic of a KL divergence over F32 logits can be wrong by, in nats (tested).
-constexpr double kKlRounding = 5e-7;
-
 // A loss that rounding alone produces is no loss.
 void apply_noise_floor(RunResult& run, const NoiseFloor& floor) {
   const double least = std::max(floor.kl_per_token_mean, kKlRounding);
@@ -115,6 +101,17 @@ RunResult summarize_run(const TokenizedCorpus& corpus, const CorpusScores& score
   result.regime = regime.regime();
   add_disparity(result, samples, options, corpus.parallel);
   return result;
+}
+
+void check_reference_language(const TokenizedCorpus& corpus, const AuditOptions& options) {
+  if (options.reference_language == "geomean") return;
+  std::vector<std::string> codes;
+  for (const auto& language : corpus.languages) codes.push_back(language.code);
+  if (std::ranges::find(codes, options.reference_language) != codes.end()) return;
+  fail(ErrorCode::kBadArgument,
+       "the reference language '{}' is not among the languages measured ({}); choose one of them "
+       "with --reference-lang, or geomean",
+       options.reference_language, fmt::join(codes, ", "));
 }
 
 AuditResult audit(Engine& engine, const Variant& reference, const std::vector<AuditRun>& runs,

@@ -1,6 +1,7 @@
 // Rows of logits to token scores, a slice of the vocabulary at a time, so that no row is ever there
 // as a whole. Vectorised over the slice, sums in double.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "isogloss/base/error.h"
@@ -100,6 +101,26 @@ TokenScore compare(const ReferenceSums& reference, const LogitSums& sums) {
           // Rounding can leave a KL of nothing a little below 0; what is not finite passes through.
           static_cast<float>(kl < 0 && std::isfinite(kl) ? 0 : kl), reference.argmax != sums.argmax,
           static_cast<float>(reference_log_sum - reference.cross / reference.sum)};
+}
+
+TokenScore compare_logits(std::span<const float> reference, std::span<const float> logits,
+                          size_t target) {
+  ISOGLOSS_ASSERT(reference.size() == logits.size() && target < logits.size());
+  constexpr size_t kSlice = 2048;  // numbers of two copies that the first cache holds
+  std::array<float, kSlice> weights;
+  std::array<float, kSlice> copy;
+  ReferenceSums reference_sums;
+  LogitSums sums;
+  for (size_t first = 0; first < logits.size(); first += kSlice) {
+    const size_t count = std::min(kSlice, logits.size() - first);
+    const std::span slice_weights = std::span(weights).first(count);
+    const std::span slice = std::span(copy).first(count);
+    std::ranges::copy(logits.subspan(first, count), slice.begin());
+    add_reference_logits(reference_sums, reference.subspan(first, count), first, target,
+                         slice_weights);
+    add_logits(sums, reference_sums, slice_weights, slice, first, target);
+  }
+  return compare(reference_sums, sums);
 }
 
 }  // namespace isogloss

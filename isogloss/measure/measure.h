@@ -92,6 +92,10 @@ struct AuditOptions : ScoringOptions {
   uint64_t seed = 1;
 };
 
+// Throws Error(kBadArgument) unless options.reference_language is a language of the corpus or
+// "geomean".
+void check_reference_language(const TokenizedCorpus& corpus, const AuditOptions& options);
+
 // Measures each run against `reference` on every sequence of the corpus. Each run's model must be
 // the reference's (check_same_model). Throws Error(kBadArgument) for a reference language that the
 // corpus lacks, and Error(kNotFinite) when a model's outputs are not finite.

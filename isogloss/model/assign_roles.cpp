@@ -38,6 +38,8 @@ class RoleAssigner {
     view.cols = dim_size(role.cols, config_);
     view.type = found->second.type;
     view.bytes = found->second.bytes;
+    view.packed = found->second.packed;
+    check_kind(role, name, view);
     if (naming_ == TensorNaming::kHuggingFace) set_storage(role, view);
     check_shape(found->second, name, view, is_vector(role));
     tensors_.push_back(std::move(view));
@@ -60,7 +62,9 @@ class RoleAssigner {
   // How transformers lays numbers out otherwise than GGUF does.
   void set_storage(const RoleInfo& role, TensorView& view) const {
     const Family family = config_.family;
-    if (family == Family::kGpt2 && role.kind == TensorKind::kMatrix && role.per_layer()) {
+    const bool conv1d = family == Family::kGpt2 && role.per_layer();
+    // Codes are of the matrix of outputs by inputs, whatever class multiplies.
+    if (conv1d && role.kind == TensorKind::kMatrix && !view.packed) {
       view.order = StorageOrder::kColumns;
     }
     const bool fused = role.role == Role::kQkv || role.role == Role::kQkvBias;
@@ -71,6 +75,13 @@ class RoleAssigner {
     const bool gemma =
         family == Family::kGemma || family == Family::kGemma2 || family == Family::kGemma3;
     if (gemma && role.kind == TensorKind::kNorm) view.offset = 1;
+  }
+
+  void check_kind(const RoleInfo& role, const std::string& name, const TensorView& view) const {
+    if (!view.packed || role.kind == TensorKind::kMatrix) return;
+    fail(ErrorCode::kUnsupported,
+         "{}: tensor '{}' is stored as integer codes; only matrices that multiply are read so",
+         path_, name);
   }
 
   bool is_vector(const RoleInfo& role) const {

@@ -90,6 +90,10 @@ class Metadata {
   std::map<std::string_view, GgufValue, std::less<>> values_;
 };
 
+// The keys that `reader` is at, with their values as they lie in `file`, which it reads.
+std::vector<GgufPair> read_pairs(ByteReader& reader, std::span<const std::byte> file,
+                                 uint64_t count);
+
 // Takes lists of rotary factors, which are hyper-parameters, out of the tensors.
 ModelConfig read_gguf_config(const Metadata& metadata, StoredTensors& stored);
 Vocabulary read_gguf_vocabulary(const Metadata& metadata);

@@ -72,11 +72,29 @@ GgufValue read_value(ByteReader& reader, std::string_view key) {
   ISOGLOSS_ASSERT(false);
 }
 
+std::string_view read_key(ByteReader& reader, uint64_t index, uint64_t count) {
+  return reader.read_string(fmt::format("key {} of {}", index, count));
+}
+
 }  // namespace
+
+std::vector<GgufPair> read_pairs(ByteReader& reader, std::span<const std::byte> file,
+                                 uint64_t count) {
+  std::vector<GgufPair> pairs;
+  for (uint64_t i = 0; i < count; ++i) {
+    const std::string_view key = read_key(reader, i, count);
+    const size_t begin = reader.offset();
+    read_value(reader, key);
+    const auto value = file.subspan(begin, reader.offset() - begin);
+    pairs.push_back(
+        {std::string(key), {reinterpret_cast<const char*>(value.data()), value.size()}});
+  }
+  return pairs;
+}
 
 Metadata::Metadata(ByteReader& reader, uint64_t count) : path_(reader.path()) {
   for (uint64_t i = 0; i < count; ++i) {
-    const std::string_view key = reader.read_string(fmt::format("key {} of {}", i, count));
+    const std::string_view key = read_key(reader, i, count);
     if (!values_.emplace(key, read_value(reader, key)).second) {
       fail(ErrorCode::kCorrupt, "{}: key '{}' is there twice", path_, key);
     }

@@ -137,6 +137,15 @@ void find_optional_roles(const StoredTensors& stored, ModelConfig& config) {
 
 }  // namespace
 
+std::vector<GgufPair> read_gguf_pairs(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  ByteReader reader(file->bytes(), path.string());
+  check_header(reader);
+  reader.read<uint64_t>("tensor count");
+  const auto key_count = reader.read<uint64_t>("key count");
+  return read_pairs(reader, file->bytes(), key_count);
+}
+
 Model read_gguf_model(const std::filesystem::path& path) {
   auto file = MappedFile::open(path);
   ByteReader reader(file->bytes(), path.string());

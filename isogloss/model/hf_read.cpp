@@ -3,6 +3,7 @@
 
 #include "isogloss/base/error.h"
 #include "isogloss/model/model_impl.h"
+#include "isogloss/model/packed_impl.h"
 
 namespace isogloss {
 namespace {
@@ -44,6 +45,17 @@ StoredTensors without_prefix(const std::string& path, StoredTensors stored, HfNa
   return named;
 }
 
+// What is left of a quantizer's layout that is not known.
+void refuse_integers(const std::string& path, const StoredTensors& stored) {
+  for (const auto& [name, tensor] : stored) {
+    if (tensor.type != TensorType::kI32 && tensor.type != TensorType::kI64) continue;
+    fail(ErrorCode::kUnsupported,
+         "{}: tensor '{}' has dtype {}, and is no part of the layout that config.json's "
+         "\"quantization_config\" names",
+         path, name, tensor.type == TensorType::kI32 ? "I32" : "I64");
+  }
+}
+
 // A tied head that is stored all the same must be the embedding.
 void drop_tied_head(const std::string& path, const ModelConfig& config, StoredTensors& stored) {
   const auto name_of = [&](Role role) {
@@ -52,7 +64,7 @@ void drop_tied_head(const std::string& path, const ModelConfig& config, StoredTe
   const auto head = stored.find(name_of(Role::kHead));
   const auto embedding = stored.find(name_of(Role::kTokenEmbedding));
   if (!config.tied_head || head == stored.end() || embedding == stored.end()) return;
-  if (!std::ranges::equal(head->second.bytes, embedding->second.bytes)) {
+  if (head->second.packed || !std::ranges::equal(head->second.bytes, embedding->second.bytes)) {
     fail(ErrorCode::kMismatch,
          "{}: tensors '{}' and '{}' differ, and \"tie_word_embeddings\" says they are one", path,
          head->second.name, embedding->second.name);
@@ -66,9 +78,12 @@ Model read_hf_model(const std::filesystem::path& directory) {
   ModelConfig config = read_hf_config(directory / "config.json");
   config.name = directory.filename().empty() ? directory.parent_path().filename().string()
                                              : directory.filename().string();
-  HfWeights weights = read_hf_weights(directory);
+  const auto packing = read_packing(directory / "config.json");
+  HfWeights weights = read_hf_weights(directory, packing.has_value());
   StoredTensors stored = without_prefix(weights.origin, std::move(weights.tensors),
                                         get_family_info(config.family).naming);
+  if (packing) stored = join_packed(weights.origin, *packing, std::move(stored));
+  refuse_integers(weights.origin, stored);
   drop_tied_head(weights.origin, config, stored);
   auto tensors = assign_roles(weights.origin, config, stored, TensorNaming::kHuggingFace);
   Vocabulary vocabulary = read_tokenizer_json(directory / "tokenizer.json");

@@ -9,7 +9,7 @@
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/suggest.h"
-#include "isogloss/model/model_impl.h"
+#include "isogloss/model/packed_impl.h"
 
 namespace isogloss {
 namespace {
@@ -102,6 +102,33 @@ void decode_rows(const TensorView& tensor, std::span<float> out) {
   }
 }
 
+// Whatever their layout, the rows of one head's q, k or v lie together.
+void decode_packed(const TensorView& tensor, std::span<float> out) {
+  constexpr size_t kRowsAtOnce = 32;
+  const bool by_head = tensor.order == StorageOrder::kQkvByHead;
+  const size_t run = by_head ? tensor.head_dim : kRowsAtOnce;
+  const size_t heads = by_head ? tensor.rows / (3 * tensor.head_dim) : 0;
+#pragma omp parallel for schedule(dynamic) if (tensor.count() >= kLeastForThreads)
+  for (size_t first = 0; first < tensor.rows; first += run) {
+    const size_t place = first / run;
+    const size_t stored = by_head ? (place % heads * 3 + place / heads) * run : first;
+    decode_packed(*tensor.packed, tensor.packed_first + stored, std::min(run, tensor.rows - first),
+                  &out[first * tensor.cols]);
+  }
+}
+
+void decode_stored(const TensorView& tensor, std::span<float> out) {
+  if (tensor.packed) return decode_packed(tensor, out);
+  switch (tensor.order) {
+    case StorageOrder::kRows:
+      return decode_rows(tensor, out);
+    case StorageOrder::kColumns:
+      return decode_columns(tensor, out);
+    case StorageOrder::kQkvByHead:
+      return decode_qkv_by_head(tensor, out);
+  }
+}
+
 // Throws at the first of `count` numbers that is not finite.
 template <typename Number>
 void check_all_finite(const TensorView& tensor, size_t count, const Number& number) {
@@ -144,19 +171,30 @@ std::optional<TensorType> find_tensor_type(std::string_view name) {
   return std::nullopt;
 }
 
+uint64_t TensorView::size_bytes() const {
+  return packed ? packed->size_bytes() : bytes.size();
+}
+
+std::string TensorView::type_name() const {
+  return packed ? packed->type_name() : get_tensor_type_info(type).name;
+}
+
+TensorView rows_of(const TensorView& tensor, size_t first, size_t count) {
+  ISOGLOSS_ASSERT(tensor.order == StorageOrder::kRows && first + count <= tensor.rows);
+  TensorView part = tensor;
+  part.rows = count;
+  if (tensor.packed) {
+    part.packed_first += first;
+  } else {
+    const size_t row_bytes = tensor.bytes.size() / tensor.rows;
+    part.bytes = tensor.bytes.subspan(first * row_bytes, count * row_bytes);
+  }
+  return part;
+}
+
 void decode(const TensorView& tensor, std::span<float> out) {
   ISOGLOSS_ASSERT(out.size() == tensor.count());
-  switch (tensor.order) {
-    case StorageOrder::kRows:
-      decode_rows(tensor, out);
-      break;
-    case StorageOrder::kColumns:
-      decode_columns(tensor, out);
-      break;
-    case StorageOrder::kQkvByHead:
-      decode_qkv_by_head(tensor, out);
-      break;
-  }
+  decode_stored(tensor, out);
   if (tensor.offset != 0) {
     for (float& number : out) number += tensor.offset;
   }
@@ -165,8 +203,8 @@ void decode(const TensorView& tensor, std::span<float> out) {
 
 bool lies_as(const TensorView& tensor, TensorType type) {
   const auto address = reinterpret_cast<uintptr_t>(tensor.bytes.data());
-  return tensor.type == type && tensor.order == StorageOrder::kRows && tensor.offset == 0 &&
-         address % alignof(float) == 0;
+  return !tensor.packed && tensor.type == type && tensor.order == StorageOrder::kRows &&
+         tensor.offset == 0 && address % alignof(float) == 0;
 }
 
 void check_finite(const TensorView& tensor) {
@@ -197,7 +235,13 @@ Model::Model(std::filesystem::path path, ModelConfig config, Vocabulary vocabula
 }
 
 void Model::forget(const TensorView& tensor) const {
-  for (const auto& file : files_) file->forget(tensor.bytes);
+  const auto forget_part = [&](std::span<const std::byte> part) {
+    for (const auto& file : files_) file->forget(part);
+  };
+  if (!tensor.packed) return forget_part(tensor.bytes);
+  forget_part(tensor.packed->codes.bytes);
+  forget_part(tensor.packed->zeros.bytes);
+  forget_part(tensor.packed->scales);
 }
 
 std::vector<std::filesystem::path> Model::source_files() const {
@@ -225,9 +269,9 @@ std::string Model::quantized_blocks() const {
   for (const auto& tensor : tensors_) {
     const RoleInfo& role = get_role_info(tensor.role);
     if (!role.per_layer() || role.kind != TensorKind::kMatrix) continue;
-    const auto type = get_tensor_type_info(tensor.type);
-    if (type.quantized) types.insert(type.name);
-    bytes += tensor.bytes.size();
+    const bool quantized = tensor.packed || get_tensor_type_info(tensor.type).quantized;
+    if (quantized) types.insert(tensor.type_name());
+    bytes += tensor.size_bytes();
     count += tensor.count();
   }
   if (types.empty()) return "";

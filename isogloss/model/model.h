@@ -21,7 +21,7 @@ namespace isogloss {
 
 // How a tensor's numbers are stored. The values are GGUF's type ids, and every type that ggml knows
 // is meant, whether it is named here or not.
-enum class TensorType : int32_t { kF32 = 0, kF16 = 1, kBf16 = 30 };
+enum class TensorType : int32_t { kF32 = 0, kF16 = 1, kI32 = 26, kI64 = 27, kBf16 = 30 };
 
 struct TensorTypeInfo {
   std::string name;       // ggml's, lower case: "q4_k"
@@ -123,6 +123,9 @@ inline constexpr size_t kNoLayer = static_cast<size_t>(-1);
 // then k, then v.
 enum class StorageOrder { kRows, kColumns, kQkvByHead };
 
+// A matrix as codes with scales, which the directories of other quantizers hold (packed_impl.h).
+struct PackedMatrix;
+
 // A weight as it lies in its file. Does not own; lives as long as its Model.
 struct TensorView {
   Role role = Role::kTokenEmbedding;
@@ -136,13 +139,21 @@ struct TensorView {
   size_t head_dim = 0;                       // kQkvByHead: rows of one head's q
   float offset = 0;  // added to each stored number: Gemma's directories hold norms less one
   std::span<const std::byte> bytes;
+  // Codes and scales in place of `bytes`, which is empty then; `type` is that of the scales.
+  std::shared_ptr<const PackedMatrix> packed = nullptr;
+  size_t packed_first = 0;  // of its rows
 
   size_t count() const { return rows * cols; }
+  uint64_t size_bytes() const;    // in its file, of all that stands for it
+  std::string type_name() const;  // "f16", "q4_k", "int4 g128"
 };
 
 // The numbers of a tensor as float, row-major [rows][cols] whatever way they are stored; `out` has
 // tensor.count() places. Throws Error(kNotFinite) that names the tensor and the first place.
 void decode(const TensorView& tensor, std::span<float> out);
+
+// Some rows of a tensor that lies row after row.
+TensorView rows_of(const TensorView& tensor, size_t first, size_t count);
 
 // Whether a tensor lies in its file as `type`, F32 or BF16, row-major and aligned, so that it can
 // be computed with where it is.
@@ -186,10 +197,20 @@ class Model {
 };
 
 // Reads a GGUF file, or a Hugging Face directory (config.json, model.safetensors or its shards with
-// model.safetensors.index.json, tokenizer.json).
+// model.safetensors.index.json, tokenizer.json). A directory's matrices may be integer codes in the
+// layouts "pack-quantized" of compressed-tensors (4 and 8 bits) and GPTQ's, versions 1 and 2 (2, 3,
+// 4 and 8 bits): such a matrix decodes to the floats (code - zero point) * scale.
 // Throws Error for anything that is missing, contradictory, beyond the file's end or not known;
 // the message names the file, the object, what was found and what was expected.
 Model read_model(const std::filesystem::path& path);
+
+// A key of a GGUF file, and its value as it lies there: the type (u32), then the bytes.
+struct GgufPair {
+  std::string key, value;
+};
+
+// All of a GGUF file's, in its order. Throws as read_model.
+std::vector<GgufPair> read_gguf_pairs(const std::filesystem::path& path);
 
 // Throws Error(kMismatch) unless both have the same family, sizes and tokens, so that the same
 // token ids may be scored by both.

@@ -20,7 +20,8 @@ struct StoredTensor {
   std::vector<uint64_t> shape;  // outermost first
   TensorType type = TensorType::kF32;
   std::span<const std::byte> bytes;
-  std::string name;  // in its file, where the key of StoredTensors is another
+  std::string name = {};  // in its file, where the key of StoredTensors is another
+  std::shared_ptr<const PackedMatrix> packed = nullptr;  // in place of bytes, as in TensorView
 };
 using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
 
@@ -28,14 +29,15 @@ using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
 ModelConfig read_hf_config(const std::filesystem::path& path);
 
 // Every tensor of one safetensors file, causal masks and the like left out.
-StoredTensors read_safetensors(const MappedFile& file);
+// `quantized`: integers are taken too, which are parts of packed matrices.
+StoredTensors read_safetensors(const MappedFile& file, bool quantized);
 
 struct HfWeights {
   std::string origin;  // the file, or the index of several
   std::vector<std::shared_ptr<const MappedFile>> files;
   StoredTensors tensors;
 };
-HfWeights read_hf_weights(const std::filesystem::path& directory);
+HfWeights read_hf_weights(const std::filesystem::path& directory, bool quantized);
 
 enum class TensorNaming { kGguf, kHuggingFace };
 

@@ -1,8 +1,8 @@
 // safetensors: u64 length of a JSON header, the header {"name": {"dtype", "shape", "data_offsets":
 // [begin, end]}, "__metadata__": {..}}, then the data, row-major, offsets counted from its start. A
 // model is one such file, or several and an index {"weight_map": {"tensor name": "file name"}}.
+#include <algorithm>
 #include <nlohmann/json.hpp>
-
 #include <set>
 
 #include "isogloss/base/error.h"
@@ -12,28 +12,36 @@
 namespace isogloss {
 namespace {
 
-std::optional<TensorType> find_dtype(std::string_view dtype) {
-  if (dtype == "F32") return TensorType::kF32;
-  if (dtype == "F16") return TensorType::kF16;
-  if (dtype == "BF16") return TensorType::kBf16;
-  return std::nullopt;
-}
+struct Dtype {
+  std::string_view name;
+  TensorType type;
+  uint64_t bytes;
+  bool integer = false;
+};
+
+// Integers are parts of packed matrices (packed_read.cpp).
+constexpr Dtype kDtypes[] = {{"F32", TensorType::kF32, 4},
+                             {"F16", TensorType::kF16, 2},
+                             {"BF16", TensorType::kBf16, 2},
+                             {"I32", TensorType::kI32, 4, true},
+                             {"I64", TensorType::kI64, 8, true}};
 
 // `entry` is named by file and tensor.
-StoredTensor read_entry(const JsonObject& entry, std::span<const std::byte> data) {
+StoredTensor read_entry(const JsonObject& entry, std::span<const std::byte> data, bool quantized) {
   const std::string& object = entry.path();
   StoredTensor tensor;
   const auto dtype = entry.get_string("dtype");
-  const auto type = find_dtype(dtype);
+  const auto* const known = std::ranges::find(kDtypes, dtype, &Dtype::name);
+  const bool is_read = known != std::end(kDtypes) && (quantized || !known->integer);
   constexpr size_t kMostShown = 16;
-  if (!type) {
+  if (!is_read) {
     fail(ErrorCode::kUnsupported,
          "{}: has dtype {}; read are F32, F16 and BF16 (is the directory quantized already?)",
          object, dtype.substr(0, kMostShown));
   }
-  tensor.type = *type;
+  tensor.type = known->type;
   tensor.shape = entry.get_sizes("shape");
-  uint64_t bytes = get_tensor_type_info(*type).block_bytes;
+  uint64_t bytes = known->bytes;
   for (const uint64_t size : tensor.shape) bytes = checked_multiply(bytes, size, object);
   const auto offsets = entry.get_sizes("data_offsets");
   if (offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size()) {
@@ -96,7 +104,7 @@ void check_shard(const std::filesystem::path& path, const StoredTensors& found,
 
 }  // namespace
 
-StoredTensors read_safetensors(const MappedFile& file) {
+StoredTensors read_safetensors(const MappedFile& file, bool quantized) {
   const std::string path = file.path().string();
   ByteReader reader(file.bytes(), path);
   const auto length = reader.read<uint64_t>("header length");
@@ -108,12 +116,12 @@ StoredTensors read_safetensors(const MappedFile& file) {
   for (const auto& [name, entry] : header.value().items()) {
     if (name == "__metadata__" || is_constant(name)) continue;
     const JsonObject described(entry, fmt::format("{}: tensor '{}'", path, name));
-    tensors.emplace(name, read_entry(described, data));
+    tensors.emplace(name, read_entry(described, data, quantized));
   }
   return tensors;
 }
 
-HfWeights read_hf_weights(const std::filesystem::path& directory) {
+HfWeights read_hf_weights(const std::filesystem::path& directory, bool quantized) {
   HfWeights weights;
   const auto whole = directory / "model.safetensors";
   const auto index = directory / "model.safetensors.index.json";
@@ -121,7 +129,7 @@ HfWeights read_hf_weights(const std::filesystem::path& directory) {
   if (std::filesystem::exists(whole, unreadable) || !std::filesystem::exists(index, unreadable)) {
     weights.origin = whole.string();
     weights.files.push_back(MappedFile::open(whole));
-    weights.tensors = read_safetensors(*weights.files.front());
+    weights.tensors = read_safetensors(*weights.files.front(), quantized);
     return weights;
   }
   weights.origin = index.string();
@@ -132,7 +140,7 @@ HfWeights read_hf_weights(const std::filesystem::path& directory) {
            index.string(), name, listed.size(), *listed.begin());
     }
     weights.files.push_back(MappedFile::open(path));
-    StoredTensors found = read_safetensors(*weights.files.back());
+    StoredTensors found = read_safetensors(*weights.files.back(), quantized);
     check_shard(path, found, listed);
     weights.tensors.merge(found);
   }

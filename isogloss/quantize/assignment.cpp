@@ -90,7 +90,7 @@ ModelSize assigned_size(const Model& model, const Assignment& assignment) {
     const TensorView& tensor = model.tensors()[i];
     const Scheme& scheme = assignment.schemes[i];
     const uint64_t bytes = scheme.kind == SchemeKind::kNone
-                               ? tensor.bytes.size()
+                               ? tensor.size_bytes()
                                : stored_bytes(scheme, tensor.rows, tensor.cols);
     size.size_bytes += (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
     parameters += tensor.count();

@@ -97,11 +97,11 @@ Json tensors(const Model& model) {
                     {"hf_name", tensor.hf_name},
                     {"kind", to_string(get_role_info(tensor.role).kind)},
                     {"layer", layer_or_null(tensor.layer)},
-                    {"type", get_tensor_type_info(tensor.type).name},
+                    {"type", tensor.type_name()},
                     {"rows", tensor.rows},
                     {"cols", tensor.cols},
                     {"parameters", tensor.count()},
-                    {"size_bytes", tensor.bytes.size()}});
+                    {"size_bytes", tensor.size_bytes()}});
   }
   return list;
 }

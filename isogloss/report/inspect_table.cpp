@@ -45,19 +45,19 @@ std::string short_name(const TensorView& tensor, bool with_layer) {
 
 // In the order of the roles; `unfold` keeps the model's order, and each tensor to itself.
 std::vector<TensorRow> tensor_rows(const Model& model, bool unfold) {
-  using Key = std::tuple<size_t, Role, size_t, size_t, TensorType>;
+  using Key = std::tuple<size_t, Role, size_t, size_t, std::string>;
   std::map<Key, size_t> places;
   std::vector<TensorRow> rows;
   for (size_t i = 0; i < model.tensors().size(); ++i) {
     const TensorView& tensor = model.tensors()[i];
-    const Key key{unfold ? i : 0, tensor.role, tensor.rows, tensor.cols, tensor.type};
+    const Key key{unfold ? i : 0, tensor.role, tensor.rows, tensor.cols, tensor.type_name()};
     const auto [place, added] = places.emplace(key, rows.size());
     if (added) rows.push_back({short_name(tensor, unfold), &tensor});
     TensorRow& row = rows[place->second];
     if (tensor.layer != kNoLayer) row.layers.push_back(tensor.layer);
     ++row.tensors;
     row.parameters += tensor.count();
-    row.bytes += tensor.bytes.size();
+    row.bytes += tensor.size_bytes();
   }
   if (!unfold) {
     std::ranges::stable_sort(rows, {}, [](const TensorRow& row) { return row.first->role; });
@@ -136,9 +136,8 @@ class InspectTable {
     const TensorView& first = *tensor.first;
     const std::string shape = first.rows == 1 ? fmt::format("{}", first.cols)
                                               : fmt::format("{} x {}", first.rows, first.cols);
-    row(kTensorColumns,
-        {name, fmt::format("{}", tensor.tensors), get_tensor_type_info(first.type).name, shape,
-         fmt::format("{}", tensor.parameters), fmt::format("{}", tensor.bytes)});
+    row(kTensorColumns, {name, fmt::format("{}", tensor.tensors), first.type_name(), shape,
+                         fmt::format("{}", tensor.parameters), fmt::format("{}", tensor.bytes)});
   }
 
   void tensors() {

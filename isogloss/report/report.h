@@ -31,6 +31,7 @@ struct AuditReport {
     bool parallel = true;
     size_t window = 0;  // tokens; 0: a unit is a line
     std::vector<std::string> languages;
+    std::string part = "all";
   };
   struct Settings {
     std::string device, hardware, compute;

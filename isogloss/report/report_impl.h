@@ -64,6 +64,9 @@ class TextLines {
 
 // What every table says first, and last.
 void add_model(const ModelFacts& model, TextLines& lines);
+
+// "builtin", or "builtin (part test)".
+std::string corpus_title(const AuditReport::CorpusFacts& corpus);
 void add_noise_floor(const NoiseFloor& floor, TextLines& lines);
 
 // Rows under titles, each column as wide as what is in it. Texts, aligned left, are shortened where

@@ -107,6 +107,7 @@ Json to_json_object(const AuditReport::CorpusFacts& corpus) {
   return {{"name", corpus.name},
           {"parallel", corpus.parallel},
           {"window", corpus.window},
+          {"part", corpus.part},
           {"languages", corpus.languages}};
 }
 

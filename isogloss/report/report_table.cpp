@@ -42,7 +42,8 @@ class Table {
     const auto& corpus = report_.corpus;
     add_model(report_.model, lines_);
     const size_t units = report_.result.runs.front().languages.front().units;
-    lines_.paragraph(fmt::format("{}: {} languages{}, {}", corpus.name, corpus.languages.size(),
+    lines_.paragraph(fmt::format("{}: {} languages{}, {}", corpus_title(corpus),
+                                 corpus.languages.size(),
                                  corpus.parallel ? fmt::format(" x {} parallel units", units) : "",
                                  report_.settings.compute));
     lines_.line("");

@@ -227,8 +227,9 @@ std::string units_text(const SweepResult& result) {
 void add_head(const SweepReport& report, TextLines& lines) {
   const SweepResult& result = report.result;
   add_model(report.model, lines);
-  lines.paragraph(fmt::format("{}: {} languages{}, {}", report.corpus.name, result.languages.size(),
-                              units_text(result), report.settings.compute));
+  lines.paragraph(fmt::format("{}: {} languages{}, {}", corpus_title(report.corpus),
+                              result.languages.size(), units_text(result),
+                              report.settings.compute));
   const std::string include = fmt::format("{}", fmt::join(report.settings.include, ", "));
   lines.paragraph(fmt::format("{}, mode {}, unit {}{}{}", report.scheme, report.mode, report.unit,
                               include.empty() ? "" : fmt::format("; quantized also: {}", include),

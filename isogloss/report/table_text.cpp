@@ -87,6 +87,10 @@ void add_model(const ModelFacts& model, TextLines& lines) {
                               model.quantized_blocks));
 }
 
+std::string corpus_title(const AuditReport::CorpusFacts& corpus) {
+  return corpus.part == "all" ? corpus.name : fmt::format("{} (part {})", corpus.name, corpus.part);
+}
+
 void add_noise_floor(const NoiseFloor& floor, TextLines& lines) {
   lines.paragraph(fmt::format(
       "noise floor (reference against itself, other batch shapes, {} tokens): KL {} mean, {} max "

@@ -26,12 +26,8 @@ size_t rows_at_once(const TensorView& lying) {
 }
 
 TensorView piece_of(const TensorView& lying, size_t piece) {
-  const size_t row_bytes = lying.bytes.size() / lying.rows;
   const size_t first = piece * rows_at_once(lying);
-  TensorView part = lying;
-  part.rows = std::min(rows_at_once(lying), lying.rows - first);
-  part.bytes = lying.bytes.subspan(first * row_bytes, part.rows * row_bytes);
-  return part;
+  return rows_of(lying, first, std::min(rows_at_once(lying), lying.rows - first));
 }
 
 // A piece's error counts rows from the piece; decoded whole, the tensor says where it is bad.

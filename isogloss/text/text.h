@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -63,5 +64,14 @@ std::filesystem::path builtin_corpus_directory(const std::filesystem::path& data
 // empty, a line is blank or not valid UTF-8 (file, line and byte named), or options.parallel and
 // languages differ in their units (the file with fewer lines is named).
 Corpus read_corpus(const std::filesystem::path& path, const CorpusOptions& options);
+
+// Disjoint parts of a corpus: what methods are calibrated on, what choices are made on, and what
+// the result is reported on.
+enum class CorpusPart { kAll, kCalibration, kSelect, kTest };
+
+// The units of one part: half of them, a quarter, a quarter, by a hash of seed and unit id, so that
+// a unit is in the same part in every language and run. Throws Error(kBadArgument) where a
+// language is left without a unit.
+Corpus select_part(const Corpus& corpus, CorpusPart part, uint64_t seed);
 
 }  // namespace isogloss

@@ -213,14 +213,9 @@ std::string size_label(uint64_t parameters) {
   return fmt::format("{:.{}f}{}", scaled, decimals, scale.suffix);
 }
 
-// llama.cpp's number for a file whose matrices are of this type.
-uint32_t file_type(TensorType type) {
-  return type == TensorType::kF32 ? 0 : type == TensorType::kF16 ? 1 : 32;
-}
-
 }  // namespace
 
-GgufFields gguf_fields(const Model& model, TensorType type) {
+GgufFields gguf_fields(const Model& model, uint32_t file_type) {
   const ModelConfig& config = model.config();
   const FamilyInfo& family = get_family_info(config.family);
   GgufFields fields;
@@ -230,7 +225,7 @@ GgufFields gguf_fields(const Model& model, TensorType type) {
   fields["general.type"] = "model";
   fields["general.name"] = title(config.name);
   fields["general.size_label"] = size_label(parameters);
-  fields["general.file_type"] = file_type(type);
+  fields["general.file_type"] = file_type;
   fields["general.quantization_version"] = uint32_t{2};
   if (!family.in_llama_cpp) {
     fields["general.description"] = fmt::format(

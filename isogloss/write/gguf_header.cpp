@@ -66,46 +66,58 @@ class HeaderText {
   std::string text_;
 };
 
+constexpr uint64_t kAlignment = 32;
+
+uint64_t bytes_to_alignment(uint64_t size) {
+  return (kAlignment - size % kAlignment) % kAlignment;
+}
+
 }  // namespace
 
-uint64_t gguf_padding(uint64_t size) {
-  return (kGgufAlignment - size % kGgufAlignment) % kGgufAlignment;
+std::string gguf_padding(uint64_t size) {
+  return std::string(bytes_to_alignment(size), '\0');
 }
 
-uint64_t GgufTensor::count() const {
-  uint64_t product = 1;
-  for (const uint64_t size : shape) product *= size;
-  return product;
-}
-
-uint64_t GgufTensor::size_bytes() const {
+uint64_t GgufEntry::size_bytes() const {
   const auto info = get_tensor_type_info(type);
   ISOGLOSS_ASSERT(shape.back() % info.block_size == 0);
-  return count() / info.block_size * info.block_bytes;
+  uint64_t count = 1;
+  for (const uint64_t size : shape) count *= size;
+  return count / info.block_size * info.block_bytes;
 }
 
-std::string gguf_header(const GgufFields& fields, const std::vector<GgufTensor>& tensors) {
+uint64_t GgufEntry::padded_bytes() const {
+  return size_bytes() + bytes_to_alignment(size_bytes());
+}
+
+GgufPair gguf_pair(std::string key, const GgufField& value) {
+  HeaderText text;
+  std::visit([&](const auto& typed) { text.add_field(typed); }, value);
+  return {std::move(key), std::move(text.text())};
+}
+
+std::string gguf_head(const std::vector<GgufPair>& pairs, const std::vector<GgufEntry>& entries) {
   constexpr uint32_t kVersion = 3;
-  HeaderText header;
-  header.text() = "GGUF";
-  header.add(kVersion);
-  header.add(uint64_t{tensors.size()});
-  header.add(uint64_t{fields.size()});
-  for (const auto& [name, value] : fields) {
-    header.add_string(name);
-    std::visit([&](const auto& typed) { header.add_field(typed); }, value);
+  HeaderText head;
+  head.text() = "GGUF";
+  head.add(kVersion);
+  head.add(uint64_t{entries.size()});
+  head.add(uint64_t{pairs.size()});
+  for (const GgufPair& pair : pairs) {
+    head.add_string(pair.key);
+    head.text() += pair.value;
   }
   uint64_t offset = 0;
-  for (const GgufTensor& tensor : tensors) {
-    header.add_string(tensor.name);
-    header.add(static_cast<uint32_t>(tensor.shape.size()));
-    for (size_t i = tensor.shape.size(); i > 0; --i) header.add(tensor.shape[i - 1]);
-    header.add(static_cast<uint32_t>(tensor.type));
-    header.add(offset);
-    offset += tensor.size_bytes() + gguf_padding(tensor.size_bytes());
+  for (const GgufEntry& entry : entries) {
+    head.add_string(entry.name);
+    head.add(static_cast<uint32_t>(entry.shape.size()));
+    for (size_t i = entry.shape.size(); i > 0; --i) head.add(entry.shape[i - 1]);
+    head.add(static_cast<uint32_t>(entry.type));
+    head.add(offset);
+    offset += entry.padded_bytes();
   }
-  header.text().append(gguf_padding(header.text().size()), '\0');
-  return std::move(header.text());
+  head.text() += gguf_padding(head.text().size());
+  return std::move(head.text());
 }
 
 }  // namespace isogloss

@@ -1,4 +1,4 @@
-// Tensors as llama.cpp's converter writes them.
+// What a GGUF file holds, and in which order.
 #include <algorithm>
 
 #include "isogloss/base/error.h"
@@ -7,66 +7,75 @@
 namespace isogloss {
 namespace {
 
-// Rows of each head from two halves to neighbours: the first of one half, the first of the other
-// ...
-std::vector<float> halves_to_neighbours(const std::vector<float>& rows, size_t head_dim,
-                                        size_t cols) {
-  std::vector<float> result(rows.size());
-  const size_t half = head_dim / 2;
-  for (size_t row = 0; row < rows.size() / cols; ++row) {
-    const size_t place = row % head_dim;
-    const size_t from = row - place + place % 2 * half + place / 2;
-    std::copy_n(&rows[from * cols], cols, &result[row * cols]);
+constexpr const char* kFileTypeKey = "general.file_type";
+constexpr const char* kVersionKey = "general.quantization_version";
+constexpr uint32_t kQuantizationVersion = 2;  // GGML_QNT_VERSION of ggml.h
+
+std::vector<GgufList> rotary_lists(const RopeConfig& rope) {
+  if (rope.scaling == RopeScaling::kFactors) return {{"rope_freqs.weight", &rope.factors}};
+  if (rope.scaling != RopeScaling::kLongRope) return {};
+  return {{"rope_factors_long.weight", &rope.long_factors},
+          {"rope_factors_short.weight", &rope.factors}};
+}
+
+GgufEntry entry_of(const Model& model, const TensorView& tensor, TensorType type) {
+  const bool norms_of_heads = model.config().norm_per_head &&
+                              (tensor.role == Role::kQueryNorm || tensor.role == Role::kKeyNorm);
+  GgufEntry entry{tensor.name, {}, type};
+  if (tensor.rows != 1 || norms_of_heads) entry.shape.push_back(tensor.rows);
+  entry.shape.push_back(tensor.cols);
+  return entry;
+}
+
+// What says how the source's numbers are stored or came to be, or how its bytes lie.
+bool is_of_source(std::string_view key) {
+  constexpr std::string_view kKeys[] = {kFileTypeKey, kVersionKey, "general.alignment"};
+  constexpr std::string_view kPrefixes[] = {"split.", "quantize.imatrix.", "isogloss."};
+  return std::ranges::find(kKeys, key) != std::end(kKeys) ||
+         std::ranges::any_of(kPrefixes, [&](auto prefix) { return key.starts_with(prefix); });
+}
+
+std::vector<GgufPair> pairs_of_directory(const Model& model, uint32_t file_type) {
+  std::vector<GgufPair> pairs;
+  for (const auto& [key, value] : gguf_fields(model, file_type)) {
+    pairs.push_back(gguf_pair(key, value));
   }
-  return result;
+  return pairs;
 }
 
-bool rotates(Role role) {
-  return role == Role::kQuery || role == Role::kQueryBias || role == Role::kKey ||
-         role == Role::kKeyBias;
-}
-
-GgufTensor converted(const Model& model, const TensorView& view, TensorType type) {
-  const RoleInfo& role = get_role_info(view.role);
-  const ModelConfig& config = model.config();
-  const bool keeps_f32 = role.kind == TensorKind::kNorm || role.kind == TensorKind::kBias ||
-                         view.role == Role::kPositionEmbedding;
-  const bool per_head =
-      config.norm_per_head && (view.role == Role::kQueryNorm || view.role == Role::kKeyNorm);
-  GgufTensor tensor;
-  tensor.name = view.name;
-  if (view.rows != 1 || per_head) tensor.shape.push_back(view.rows);
-  tensor.shape.push_back(view.cols);
-  tensor.type = keeps_f32 ? TensorType::kF32 : type;
-  const bool permuted = rotates(view.role) && config.rope.pairs == RopePairs::kHalves &&
-                        get_family_info(config.family).gguf_neighbours;
-  const size_t cols = role.kind == TensorKind::kBias ? 1 : view.cols;
-  tensor.numbers = [&view, permuted, cols, head_dim = config.head_dim] {
-    std::vector<float> numbers(view.count());
-    decode(view, numbers);
-    return permuted ? halves_to_neighbours(numbers, head_dim, cols) : numbers;
-  };
-  return tensor;
-}
-
-GgufTensor list_of(const char* name, const std::vector<float>& numbers) {
-  return {name, {numbers.size()}, TensorType::kF32, [&numbers] { return numbers; }};
+std::vector<GgufPair> pairs_of_file(const Model& model, uint32_t file_type) {
+  std::vector<GgufPair> pairs = read_gguf_pairs(model.path());
+  std::erase_if(pairs, [](const GgufPair& pair) { return is_of_source(pair.key); });
+  pairs.push_back(gguf_pair(kFileTypeKey, file_type));
+  pairs.push_back(gguf_pair(kVersionKey, kQuantizationVersion));
+  return pairs;
 }
 
 }  // namespace
 
-std::vector<GgufTensor> gguf_tensors(const Model& model, TensorType type) {
-  std::vector<GgufTensor> tensors;
-  const RopeConfig& rope = model.config().rope;
-  if (rope.scaling == RopeScaling::kFactors) {
-    tensors.push_back(list_of("rope_freqs.weight", rope.factors));
+GgufLayout gguf_layout(const Model& model, const std::vector<TensorType>& types,
+                       const std::map<std::string, std::string>& provenance) {
+  const uint32_t file_type = get_gguf_file_type(nominal_type(model, types)).id;
+  auto pairs =
+      is_directory(model) ? pairs_of_directory(model, file_type) : pairs_of_file(model, file_type);
+  for (const auto& [key, value] : provenance) {
+    std::erase_if(pairs, [&key = key](const GgufPair& pair) { return pair.key == key; });
+    pairs.push_back(gguf_pair(key, value));
   }
-  if (rope.scaling == RopeScaling::kLongRope) {
-    tensors.push_back(list_of("rope_factors_long.weight", rope.long_factors));
-    tensors.push_back(list_of("rope_factors_short.weight", rope.factors));
+  GgufLayout layout;
+  layout.lists = rotary_lists(model.config().rope);
+  for (size_t i = 0; i < types.size(); ++i) {
+    layout.tensors.push_back(entry_of(model, model.tensors()[i], types[i]));
   }
-  for (const TensorView& view : model.tensors()) tensors.push_back(converted(model, view, type));
-  return tensors;
+  std::vector<GgufEntry> entries;
+  for (const GgufList& list : layout.lists) {
+    entries.push_back({std::string(list.name), {list.numbers->size()}, TensorType::kF32});
+  }
+  entries.insert(entries.end(), layout.tensors.begin(), layout.tensors.end());
+  layout.head = gguf_head(pairs, entries);
+  layout.file_bytes = layout.head.size();
+  for (const GgufEntry& entry : entries) layout.file_bytes += entry.padded_bytes();
+  return layout;
 }
 
 }  // namespace isogloss

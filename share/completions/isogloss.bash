@@ -2,7 +2,7 @@
 _isogloss() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
   if [ "$COMP_CWORD" -eq 1 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "audit convert inspect sweep --help --version" -- "$current")
+    mapfile -t COMPREPLY < <(compgen -W "audit convert inspect quantize sweep verify --help --version" -- "$current")
     return
   fi
   case $previous in
@@ -12,9 +12,13 @@ _isogloss() {
     --compute) mapfile -t COMPREPLY < <(compgen -W "f32 bf16" -- "$current") ;;
     --seed-family) mapfile -t COMPREPLY < <(compgen -W "A B C" -- "$current") ;;
     --type) mapfile -t COMPREPLY < <(compgen -W "f32 f16 bf16" -- "$current") ;;
-    --mode) mapfile -t COMPREPLY < <(compgen -W "restore damage both subsets shapley sets" -- "$current") ;;
+    --format) mapfile -t COMPREPLY < <(compgen -W "gguf compressed-tensors gptq" -- "$current") ;;
+    --part) mapfile -t COMPREPLY < <(compgen -W "all calibration select test" -- "$current") ;;
+    --calibration-part) mapfile -t COMPREPLY < <(compgen -W "calibration all" -- "$current") ;;
+    --calibration-weights) mapfile -t COMPREPLY < <(compgen -W "equal tokens minimax" -- "$current") ;;
+    --mode) mapfile -t COMPREPLY < <(compgen -W "restore damage both subsets shapley sets patch" -- "$current") ;;
     --unit) mapfile -t COMPREPLY < <(compgen -W "layer half tensor" -- "$current") ;;
-    --out) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
+    --out|--scratch) mapfile -t COMPREPLY < <(compgen -d -- "$current") ;;
     --include) mapfile -t COMPREPLY < <(compgen -W "embeddings head norms" -- "$current") ;;
     *)
       if [[ $current == -* ]]; then

@@ -17,7 +17,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 FOLDERS = ("base text tokens model quantize device forward measure calibrate sweep plan write "
-           "study report").split()
+           "verify study report").split()
 
 # Private headers that another folder may include, and why.
 PRIVATE_HEADERS = {
@@ -180,11 +180,12 @@ def shortened(words):
     end = next((i for i, word in enumerate(words) if word in ("|", ">", "&&")), len(words))
     words = words[1:end]
     no_text = {"--help", "--list-schemes", "--list-languages"}
-    if words[:1] not in (["audit"], ["sweep"]) or no_text & {*words}:
+    if words[:1] not in (["audit"], ["sweep"], ["verify"]) or no_text & {*words}:
         return words
     if "--max-units" in words:
         del words[words.index("--max-units"):words.index("--max-units") + 2]
-    words += ["--max-units", "60" if "--window" in words else "2", "--quiet"]
+    few = "20" if "--part" in words else "2"
+    words += ["--max-units", "60" if "--window" in words else few, "--quiet"]
     if "--langs" not in words:
         reference = value_of(words, "--reference-lang")
         languages = ["en", "de"] + ([reference] if reference not in (None, "en", "de") else [])
@@ -234,7 +235,8 @@ def check_options(root, program):
     """The manual page has the options that the help has, and the completion knows no other."""
     helps = [subprocess.run([program, *command, "--help"], capture_output=True, text=True,
                             check=True).stdout
-             for command in ((), ("audit",), ("convert",), ("inspect",), ("sweep",))]
+             for command in ((), ("audit",), ("convert",), ("inspect",), ("quantize",),
+                             ("sweep",), ("verify",))]
     there = options_of("".join(helps))
     faults = []
     for name in tracked(root, "share/man/*", "share/completions/*"):

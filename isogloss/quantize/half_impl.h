@@ -1,0 +1,49 @@
+// Numbers of 16 bits.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "isogloss/base/vector_math.h"
+#include "isogloss/model/model.h"
+
+namespace isogloss {
+
+constexpr float kLargestF16 = 65504;
+constexpr float kLargestBf16 = 0x1.fep127F;
+
+// The nearest F16, ties to even, by its bits (IEEE 754-2008, binary16). Not for NaN.
+inline uint16_t f16_bits(float x) {
+  constexpr uint32_t kSmallestNormal = 0x38800000;  // 2^-14
+  constexpr uint32_t kFirstInfinite = 0x477ff000;   // 65520, halfway to 65536
+  constexpr uint32_t kExponentShift = 112U << 23;   // the exponents' biases are 127 and 15
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t size = bits & 0x7fffffffU;
+  const uint32_t normal = (size + 0xfffU + ((size >> 13) & 1U) - kExponentShift) >> 13;
+  // Neighbours of 0.5 are as far apart as F16's subnormal numbers: adding it rounds to them.
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(size) + 0.5F) - std::bit_cast<uint32_t>(0.5F);
+  const uint32_t finite = size < kSmallestNormal ? subnormal : normal;
+  const uint32_t rounded = size >= kFirstInfinite ? 0x7c00U : finite;
+  return static_cast<uint16_t>(rounded | ((bits >> 16) & 0x8000U));
+}
+
+// The nearest F16 as a float.
+inline float round_to_f16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t normal = (bits + 0xfffU + ((bits >> 13) & 1U)) & ~0x1fffU;
+  const float subnormal = (std::fabs(x) + 0.5F) - 0.5F;
+  const float rounded =
+      std::fabs(x) < 0x1p-14F ? std::copysign(subnormal, x) : std::bit_cast<float>(normal);
+  return std::fabs(rounded) > kLargestF16 ? std::copysign(std::numeric_limits<float>::infinity(), x)
+                                          : rounded;
+}
+
+// As the type of scales has it: F16 or BF16.
+inline float round_to(TensorType scale_type, float x) {
+  return scale_type == TensorType::kBf16 ? round_to_bf16(x) : round_to_f16(x);
+}
+
+}  // namespace isogloss

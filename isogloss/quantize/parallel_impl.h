@@ -1,0 +1,53 @@
+// Work on many numbers, shared by all threads.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <exception>
+#include <span>
+#include <vector>
+
+namespace isogloss {
+
+// 128 KiB of F32: several passes over them stay in a core's cache.
+constexpr size_t kNumbersAtOnce = size_t{1} << 15;
+
+// Calls body(first, count) for [0, total) cut into ranges of at most `at_once`, on all threads
+// where it is not called by one of several already. An exception of the body comes out; of several,
+// that of the lowest range.
+template <typename Body>
+void for_ranges(size_t total, size_t at_once, const Body& body) {
+  const size_t ranges = (total + at_once - 1) / at_once;
+  size_t failed = ranges;
+  std::exception_ptr error;  // must not leave a parallel region on its own
+#pragma omp parallel for schedule(dynamic) if (ranges > 1)
+  for (size_t i = 0; i < ranges; ++i) {
+    try {
+      body(i * at_once, std::min(at_once, total - i * at_once));
+    } catch (...) {
+#pragma omp critical(isogloss_for_ranges)
+      if (i < failed) {
+        failed = i;
+        error = std::current_exception();
+      }
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+// part(chunk) of chunks of the numbers, added up in their order, so that the sum does not depend on
+// the threads. Sum is made by part, and has +=.
+template <typename Part>
+auto sum_of_chunks(std::span<const float> numbers, const Part& part) {
+  using Sum = decltype(part(numbers));
+  if (numbers.size() <= kNumbersAtOnce) return part(numbers);
+  std::vector<Sum> sums((numbers.size() + kNumbersAtOnce - 1) / kNumbersAtOnce);
+  for_ranges(numbers.size(), kNumbersAtOnce, [&](size_t first, size_t count) {
+    sums[first / kNumbersAtOnce] = part(numbers.subspan(first, count));
+  });
+  Sum total = sums.front();
+  for (size_t i = 1; i < sums.size(); ++i) total += sums[i];
+  return total;
+}
+
+}  // namespace isogloss

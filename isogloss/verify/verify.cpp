@@ -1,0 +1,236 @@
+// A file through our forward pass and its runtime, chunk by chunk, to sums by unit.
+#include "isogloss/verify/verify.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "isogloss/base/error.h"
+#include "isogloss/verify/verify_impl.h"
+
+namespace isogloss {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What the logits of one token say.
+struct TokenScores {
+  TokenScore of[kComputations];  // against the reference
+  double kl_of_runtime = 0, kl_of_exact = 0;
+};
+
+// All computations of a corpus, side by side.
+class Verifier {
+ public:
+  Verifier(const TokenizedCorpus& corpus, const VerifyOptions& options, const ChunkLimits& limits)
+      : corpus_(corpus), options_(options), limits_(limits) {
+    for (const auto& language : corpus.languages) {
+      const size_t units = language.sequences.size();
+      sums_.push_back({units, kVerifyColumns, std::vector<double>(units * kVerifyColumns)});
+    }
+  }
+
+  std::unique_ptr<LogitSource> reference, predicted, runtime, exact;
+
+  // `work`: multiply-adds of a token and of a scored one, of all computations.
+  void run(double block_work, double head_work, Meter& meter) {
+    const auto ids = all_sequences(corpus_);
+    size_t first = 0;
+    size_t tokens = 0;
+    for (size_t i = 0; i <= ids.size(); ++i) {
+      const size_t count = i < ids.size() ? get_sequence(corpus_, ids[i]).tokens.size() : 0;
+      const bool full = i > first && tokens + count > options_.batch_tokens;
+      if (full || i == ids.size()) {
+        run_batch(std::span(ids).subspan(first, i - first), block_work, head_work, meter);
+        first = i;
+        tokens = 0;
+      }
+      tokens += count;
+    }
+  }
+
+  const std::vector<UnitSums>& sums() const { return sums_; }
+
+ private:
+  std::vector<LogitSource*> sources() const {
+    std::vector<LogitSource*> all{reference.get(), predicted.get(), runtime.get()};
+    if (exact) all.push_back(exact.get());
+    return all;
+  }
+
+  void run_batch(std::span<const SequenceId> batch, double block_work, double head_work,
+                 Meter& meter) {
+    for (LogitSource* source : sources()) source->begin(batch);
+    for (const SequenceId id : batch) begin_unit(id);
+    for (const Chunk& chunk : cut_chunks(corpus_, batch, limits_, options_)) {
+      for (LogitSource* source : sources()) source->compute(chunk);
+      score(chunk);
+      size_t tokens = 0;
+      for (const Piece& piece : chunk.pieces) tokens += piece.count;
+      meter.add("verify", block_work * static_cast<double>(tokens) +
+                              head_work * static_cast<double>(chunk.scored.size()));
+    }
+  }
+
+  double* unit(SequenceId id) { return &sums_[id.language].values[id.index * kVerifyColumns]; }
+
+  void begin_unit(SequenceId id) {
+    for (size_t c = 0; c < kComputations; ++c) {
+      unit(id)[c * kColumns + kUnits] = 1;
+      unit(id)[c * kColumns + kBytes] = static_cast<double>(get_sequence(corpus_, id).bytes);
+    }
+  }
+
+  void score(const Chunk& chunk) {
+    scores_.assign(chunk.scored.size(), {});
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < chunk.scored.size(); ++i) scores_[i] = compare_token(chunk.scored[i], i);
+    for (size_t i = 0; i < chunk.scored.size(); ++i) {
+      check_finite(chunk.scored[i], scores_[i]);
+      add(unit(chunk.scored[i].sequence), scores_[i]);
+    }
+  }
+
+  TokenScores compare_token(const ScoredToken& token, size_t i) const {
+    const auto& tokens = get_sequence(corpus_, token.sequence).tokens;
+    const auto target = static_cast<size_t>(tokens[token.offset + 1]);
+    const auto ours = predicted->row(i);
+    TokenScores scores;
+    scores.of[kPredicted] = compare_logits(reference->row(i), ours, target);
+    scores.of[kRuntime] = compare_logits(reference->row(i), runtime->row(i), target);
+    scores.kl_of_runtime = static_cast<double>(compare_logits(ours, runtime->row(i), target).kl);
+    if (!exact) return scores;
+    scores.of[kExact] = compare_logits(reference->row(i), exact->row(i), target);
+    scores.kl_of_exact = static_cast<double>(compare_logits(ours, exact->row(i), target).kl);
+    return scores;
+  }
+
+  void check_finite(const ScoredToken& token, const TokenScores& scores) const {
+    constexpr const char* kNames[] = {"isogloss on the file", "the runtime",
+                                      "the runtime on the F32 copy"};
+    for (size_t c = 0; c < kComputations; ++c) {
+      const TokenScore& score = scores.of[c];
+      const bool fine = std::isfinite(score.nll) && std::isfinite(score.kl);
+      if (fine && std::isfinite(score.nll_reference)) continue;
+      const TokenizedLanguage& language = corpus_.languages[token.sequence.language];
+      fail(ErrorCode::kNotFinite,
+           "{} gives probabilities that are not finite (language {}, unit '{}', token {})",
+           std::isfinite(score.nll_reference) ? kNames[c] : "the reference", language.code,
+           language.unit_ids[token.sequence.index], token.offset + 1);
+    }
+  }
+
+  static void add(double* unit, const TokenScores& scores) {
+    for (size_t c = 0; c < kComputations; ++c) {
+      double* columns = unit + c * kColumns;
+      columns[kTokens] += 1;
+      columns[kNllReference] += scores.of[c].nll_reference;
+      columns[kNll] += scores.of[c].nll;
+      columns[kKl] += static_cast<double>(scores.of[c].kl);
+      columns[kFlips] += scores.of[c].flipped ? 1 : 0;
+    }
+    unit[kKlOfRuntime] += scores.kl_of_runtime;
+    unit[kKlOfExact] += scores.kl_of_exact;
+  }
+
+  const TokenizedCorpus& corpus_;
+  const VerifyOptions& options_;
+  ChunkLimits limits_;
+  std::vector<UnitSums> sums_;  // by language
+  std::vector<TokenScores> scores_;
+};
+
+// Logits of a chunk take 128 MiB a computation. 512 tokens are llama.cpp's own default.
+ChunkLimits limits_for(size_t vocab_size) {
+  constexpr size_t kLogits = size_t{1} << 25;
+  ChunkLimits limits;
+  limits.tokens = std::clamp<size_t>(kLogits / vocab_size, 16, limits.tokens);
+  return limits;
+}
+
+LlamaOptions llama_options(const VerifyRequest& request, const VerifyOptions& options,
+                           const ChunkLimits& limits) {
+  LlamaOptions llama;
+  llama.threads = options.threads;
+  llama.limits = limits;
+  llama.scratch = options.scratch;
+  for (const SequenceId id : all_sequences(*request.corpus)) {
+    llama.longest = std::max(llama.longest, get_sequence(*request.corpus, id).tokens.size());
+  }
+  for (const TensorView& tensor : request.written->tensors()) {
+    llama.f32_bytes += tensor.count() * sizeof(float);
+  }
+  return llama;
+}
+
+size_t count_retokenized(const TokenizedCorpus& corpus, const TokenizedCorpus& written,
+                         size_t language) {
+  const auto& ours = corpus.languages[language].sequences;
+  const auto& theirs = written.languages[language].sequences;
+  ISOGLOSS_ASSERT(ours.size() == theirs.size());
+  size_t count = 0;
+  for (size_t i = 0; i < ours.size(); ++i) count += ours[i].tokens != theirs[i].tokens ? 1 : 0;
+  return count;
+}
+
+}  // namespace
+
+bool VerifyResult::agrees() const {
+  return std::ranges::all_of(languages, &LanguageVerification::agrees);
+}
+
+VerifyResult verify(Engine& engine, const VerifyRequest& request, const VerifyOptions& options,
+                    const Progress& progress) {
+  const TokenizedCorpus& corpus = *request.corpus;
+  const Model& written = *request.written;
+  check_same_model(*request.reference, written);
+  const size_t vocab_size = written.config().vocab_size;
+  const Assignment reference_assignment = unchanged(*request.reference);
+  const Assignment written_assignment = unchanged(written);
+  const Variant reference{request.reference, &reference_assignment};
+  const Variant variant{&written, &written_assignment};
+  const bool is_directory = fs::is_directory(written.path());
+
+  const ChunkLimits limits = limits_for(vocab_size);
+  Verifier verifier(corpus, options, limits);
+  verifier.reference = engine_logits(engine, reference, corpus, options.batch_tokens);
+  verifier.predicted = engine_logits(engine, variant, corpus, options.batch_tokens);
+  VerifyResult result;
+  if (is_directory) {
+    result.runtime = "isogloss, a sequence at a time";
+    verifier.runtime = engine_logits(engine, variant, corpus, /*batch_tokens=*/1);
+  } else {
+    LlamaOptions llama = llama_options(request, options, limits);
+    result.runtime = llama_name();
+    verifier.runtime = llama_logits(written.path(), vocab_size, corpus, llama);
+    llama.exact = true;
+    if (options.exact) verifier.exact = llama_logits(written.path(), vocab_size, corpus, llama);
+  }
+
+  const Configuration configuration{"file", variant};
+  const ScoringPlan plan = plan_scoring(reference, {&configuration, 1}, options);
+  const double models = verifier.exact ? 2 : 1.5;  // of what the plan is for two of
+  Meter meter(noise_floor_work(reference, corpus) +
+                  models * scoring_work(plan, corpus, all_sequences(corpus), options),
+              progress);
+  result.noise_floor = measure_noise_floor(engine, reference, corpus, options, meter);
+  verifier.run(models * plan.block_work, models * plan.head_work, meter);
+
+  result.parallel = corpus.parallel;
+  result.seed = options.seed;
+  result.draws = options.draws;
+  result.limits = options.limits;
+  result.most_runtime_kl = most_runtime_kl(written, options.limits);
+  for (size_t l = 0; l < corpus.languages.size(); ++l) {
+    const uint64_t seed = corpus.parallel ? options.seed : options.seed + l;
+    LanguageVerification language = summarize(corpus.languages[l], verifier.sums()[l],
+                                              verifier.exact != nullptr, options.draws, seed);
+    if (request.written_corpus) {
+      language.retokenized_units = count_retokenized(corpus, *request.written_corpus, l);
+    }
+    language.disagreement = find_disagreement(language, result, is_directory);
+    result.languages.push_back(std::move(language));
+  }
+  return result;
+}
+
+}  // namespace isogloss
