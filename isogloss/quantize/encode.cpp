@@ -209,4 +209,3 @@ void round_trip(const Scheme& scheme, std::span<float> values, size_t rows, size
 }
 
 }  // namespace isogloss
-#include "isogloss/quantize/ggml_blocks.cpp"  // until the build names it

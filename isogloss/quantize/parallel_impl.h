@@ -18,9 +18,11 @@ constexpr size_t kNumbersAtOnce = size_t{1} << 15;
 template <typename Body>
 void for_ranges(size_t total, size_t at_once, const Body& body) {
   const size_t ranges = (total + at_once - 1) / at_once;
+  // Entering a parallel region, even of one thread, takes longer than a group's codes.
+  if (ranges == 1) return body(size_t{0}, total);
   size_t failed = ranges;
   std::exception_ptr error;  // must not leave a parallel region on its own
-#pragma omp parallel for schedule(dynamic) if (ranges > 1)
+#pragma omp parallel for schedule(dynamic)
   for (size_t i = 0; i < ranges; ++i) {
     try {
       body(i * at_once, std::min(at_once, total - i * at_once));
