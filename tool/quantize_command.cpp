@@ -136,7 +136,8 @@ void write_side_files(const QuantizeArguments& arguments, const QuantizeTask& ta
     write_file(arguments.llama_quantize, tensor_type_file(task.model, task.assignment));
   }
   if (!arguments.save_imatrix.empty() && task.imatrix) {
-    write_imatrix(*task.imatrix, arguments.save_imatrix);
+    const bool is_old = arguments.save_imatrix.ends_with(".dat");
+    (is_old ? write_imatrix_dat : write_imatrix)(*task.imatrix, arguments.save_imatrix);
   }
 }
 

@@ -80,23 +80,17 @@ double value_of(const Measured& measured) {
   return measured.estimate->value;
 }
 
-// A collapsed model turns small differences into larger ones, about as its loss grows.
-double sensitivity(const LanguageVerification& language) {
-  return std::max(1.0, value_of(language.predicted.metric(RatioMetric::kKlPerToken)));
-}
-
 // The runtime computes with the numbers that we read, and rounds no more than we do.
 std::string find_strict_disagreement(const LanguageVerification& language, const RuntimeLoss& found,
                                      const VerifyResult& result) {
   const VerifyLimits& limits = result.limits;
   const double predicted = value_of(language.predicted.metric(RatioMetric::kKlPerToken));
   const double kl_of_runtime = value_of(found.kl_of_runtime);
-  const double most = limits.most_exact_kl * sensitivity(language);
-  if (kl_of_runtime > most) {
+  if (kl_of_runtime > limits.most_exact_kl) {
     return fmt::format(
         "without rounding, the runtime's distributions are {:.2g} nats per token from those "
         "predicted, where rounding leaves at most {:.2g}: it computes another model",
-        kl_of_runtime, most);
+        kl_of_runtime, limits.most_exact_kl);
   }
   const double difference = value_of(found.difference(RatioMetric::kKlPerToken));
   const double allowed =
@@ -150,12 +144,11 @@ std::string find_disagreement(const LanguageVerification& language, const Verify
     if (!found.empty()) return found;
   }
   const double kl_of_runtime = value_of(language.runtime.kl_of_runtime);
-  const double most = result.most_runtime_kl * sensitivity(language);
-  if (kl_of_runtime <= most) return "";
+  if (kl_of_runtime <= result.most_runtime_kl) return "";
   return fmt::format(
       "the runtime's distributions are {:.2g} nats per token from those predicted, more than its "
       "rounding of activations explains ({:.2g})",
-      kl_of_runtime, most);
+      kl_of_runtime, result.most_runtime_kl);
 }
 
 }  // namespace isogloss

@@ -52,8 +52,8 @@ struct LanguageVerification {
 
 // How far the runtime may be from the prediction before it counts as computing another model, in
 // nats per token. Measured on three models (docs/verify.md), each limit has several times the
-// largest that a sound file showed. Where a language lost more than a nat a token, all but the
-// first grow with its loss: a collapsed model amplifies what is rounded.
+// largest that a sound file showed. A model that collapsed amplifies what is rounded, and can be
+// beyond them.
 struct VerifyLimits {
   // Where no activation is rounded, KL from the reference is what was predicted, but for this share
   // of it, the noise floor and KL(file by isogloss || file by the runtime) ...
