@@ -120,7 +120,12 @@ def check_size_is_not_seen(machine, tmp):
 
 
 def check_a_killed_rank(machine, tmp):
-    out = tmp / "killed"
+    for rank in (0, 2):
+        check_killed(machine, tmp, rank)
+
+
+def check_killed(machine, tmp, rank):
+    out = tmp / f"killed-rank-{rank}"
     words = machine.team(3, machine.isogloss, *SWEEP, "--out", out)
     started = subprocess.Popen([str(word) for word in words], env=machine.environment, text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -130,19 +135,21 @@ def check_a_killed_rank(machine, tmp):
                    "entries in the journal", TIMEOUT_S)
         ranks = machine.members(started.pid)
         expect(sorted(ranks) == [0, 1, 2], f"ranks of the team: {ranks}")
-        os.kill(ranks[2], 9)
+        os.kill(ranks[rank], 9)
         _, said = started.communicate(timeout=END_S)
     except BaseException:
         started.terminate()
         raise
     expect(started.returncode != 0, "a killed process is a success")
-    expect("--resume" in said and str(out) in said, f"nothing about --resume: {said}")
-    expect("rank 2" in said, f"nothing about who died: {said}")
+    expect(str(out) in said, f"nothing about the directory: {said}")
+    expect(said.count("with --resume") == 1, f"not once about --resume: {said}")
+    expect(f"rank {rank}" in said, f"nothing about who died: {said}")
     wait_until(lambda: not any(map(is_running, ranks.values())), "end of every process", END_S)
     expect(not (out / "result.json").exists(), "a result of a killed team")
     entries = journal.read_bytes()
-    shutil.copytree(out, tmp / "killed-2")
-    for resumed, size in ((out, 1), (tmp / "killed-2", 2)):
+    copy = out.with_name(out.name + "-copy")
+    shutil.copytree(out, copy)
+    for resumed, size in ((out, 1), (copy, 2)):
         done = machine.sweep(size, resumed, "--resume")
         expect(done.returncode == 0, f"--resume by {size}", done)
         expect(same_results(resumed, tmp / "alone"), f"--resume by {size}: another result")

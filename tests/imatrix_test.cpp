@@ -429,34 +429,6 @@ TEST_F(Imatrices, MergeByTheTokensTheyCounted) {
   EXPECT_EQ(merge({}), Imatrix{});
 }
 
-TEST_F(Imatrices, MergeByWeightsWhateverTheirTokens) {
-  Imatrix other = other_sample();
-  other.entries["only.here"] = {.squares = {6}, .counts = {3}};
-  const Imatrix parts[] = {sample(), other};
-  const double weights[] = {0.25, 0.75};
-  const Imatrix merged = merge_weighted(parts, weights);
-  EXPECT_EQ(merged.means(kQuery), (Numbers{0.125, 0.5, 0.5, 0.25}));
-  EXPECT_EQ(merged.means(kExperts), (Numbers{0.5, 1.5, 2, 3, 2, 0.5}));
-  EXPECT_EQ(merged.means("only.here"), Numbers{2});
-  EXPECT_EQ(merged.entries.at(kQuery).counts, Numbers{16});
-  // The same weights and a hundred times the tokens: the same means.
-  Imatrix longer[] = {sample(), other};
-  for (float& square : longer[0].entries[kQuery].squares) square *= 100;
-  longer[0].entries[kQuery].counts[0] *= 100;
-  EXPECT_EQ(merge_weighted(longer, weights).means(kQuery), merged.means(kQuery));
-}
-
-TEST_F(Imatrices, DoNotCountPartsThatWeighNothing) {
-  Imatrix other = other_sample();
-  other.entries["only.here"] = {.squares = {6}, .counts = {3}};
-  const Imatrix parts[] = {sample(), other};
-  const double weights[] = {1, 0};
-  const Imatrix merged = merge_weighted(parts, weights);
-  EXPECT_EQ(merged.means(kQuery), sample().means(kQuery));
-  EXPECT_EQ(merged.means(kExperts), sample().means(kExperts));
-  EXPECT_TRUE(merged.means("only.here").empty());
-}
-
 TEST_F(Imatrices, MergedFromChunksOfSeveralSizesCountTokens) {
   Imatrix parts[] = {sample(), sample()};
   parts[1].chunk_size = 100;
@@ -475,19 +447,14 @@ TEST_F(Imatrices, ThatCountChunksAddUpWithTheirLikeOnly) {
   EXPECT_EQ(merge(same).chunk_count, 18U);
   const Imatrix mixed[] = {older, sample()};
   EXPECT_TRUE(says(failure_of([&] { merge(mixed); }), ErrorCode::kMismatch, {".dat", "chunks"}));
-  const double weights[] = {0.5, 0.5};
-  EXPECT_NO_THROW(merge_weighted(mixed, weights));
 }
 
 TEST_F(Imatrices, DoNotMergeWithThoseOfAnotherModel) {
   Imatrix other = sample();
   other.entries[kQuery].squares.push_back(1);
   const Imatrix parts[] = {sample(), other};
-  const double weights[] = {0.5, 0.5};
-  const Strings words = {kQuery, "different models"};
-  EXPECT_TRUE(says(failure_of([&] { merge(parts); }), ErrorCode::kMismatch, words));
   EXPECT_TRUE(
-      says(failure_of([&] { merge_weighted(parts, weights); }), ErrorCode::kMismatch, words));
+      says(failure_of([&] { merge(parts); }), ErrorCode::kMismatch, {kQuery, "different models"}));
 }
 
 }  // namespace

@@ -105,15 +105,27 @@ TEST(SweepJson, HasTheBaseline) {
                  {"worst_language", "string"},
                  {"size_bytes", "number"},
                  {"bits_per_weight", "number"},
+                 {"gap", "object"},
+                 {"gini", "object"},
+                 {"seed_disparity_mean", "object"},
                  {"languages", "object"}});
   EXPECT_EQ(baseline["regime"], "DEGRADED");
   EXPECT_EQ(baseline["size_bytes"], 8 << 20);
+  EXPECT_EQ(baseline["gap"]["value"], 5);
+  EXPECT_EQ(baseline["gini"]["lo"], 0.125);
+  EXPECT_EQ(baseline["seed_disparity_mean"]["hi"], 2.25);
   for (size_t l = 0; l < kCodes.size(); ++l) {
     const json& language = baseline["languages"][kCodes[l]];
-    for (size_t m = 0; m < ratio_metrics().size(); ++m) {
-      EXPECT_EQ(language[std::string(ratio_metrics()[m].name)]["value"], (1 + l) * (1 + m));
+    for (size_t m = 0; m < cell_metrics().size(); ++m) {
+      EXPECT_EQ(language[std::string(cell_metrics()[m].name)]["value"], (1 + l) * (1 + m));
     }
+    EXPECT_EQ(language["ppl_reference"], 10 + l);
+    EXPECT_FALSE(language.contains("kl_quantiles"));  // nothing was counted
   }
+  report.result.baseline.kl_quantiles = {{1, 2, 3, 4}, {2, 3, 4, 5}, {3, 4, 5, 6}};
+  const json counted = json_of(report)["baseline"]["languages"];
+  EXPECT_EQ(counted["hi"]["kl_quantiles"],
+            json({{"median", 2.0}, {"p99", 3.0}, {"p999", 4.0}, {"max", 5.0}}));
 }
 
 TEST(SweepJson, HasTheNamesOfAUnit) {
@@ -128,6 +140,7 @@ TEST(SweepJson, HasTheNamesOfAUnit) {
                  {"sign_agreement", "number"},
                  {"mean", "object"},
                  {"worst", "object"},
+                 {"disparity", "object"},
                  {"languages", "object"}});
   EXPECT_EQ(unit["name"], "L1");
   EXPECT_EQ(unit["tensors"], 2);
@@ -136,6 +149,9 @@ TEST(SweepJson, HasTheNamesOfAUnit) {
   expect_effect(unit["worst"]["restore"], "restore's worst", some_effect(1));
   expect_effect(unit["mean"]["damage"], "damage's mean", some_effect(1));
   expect_effect(unit["worst"]["damage"], "damage's worst", some_effect(2));
+  expect_effect(unit["disparity"]["restore"]["gap"], "restore's gap", some_effect(2));
+  expect_effect(unit["disparity"]["damage"]["gini"], "damage's gini", some_effect(0.5));
+  expect_effect(unit["disparity"]["restore"]["seed_disparity_mean"], "seed's", some_effect(-2));
   EXPECT_EQ(unit["mean"]["restore"]["rank"], kSomeRank);
   EXPECT_EQ(unit["worst"]["damage"]["rank"]["first_frequency"], 0.125);
   EXPECT_EQ(unit["languages"]["hi"]["critical"], true);
@@ -147,13 +163,15 @@ TEST(SweepJson, HasEveryEffectOfACell) {
   const json language = unit_of(matrix_report(), 1)["languages"]["ace-Arab"];
   for (const auto& [name, size] : {std::pair("restore", 1.0), std::pair("damage", 2.0)}) {
     const json& cell = language[name];
-    for (size_t m = 0; m < ratio_metrics().size(); ++m) {
-      const std::string metric(ratio_metrics()[m].name);
+    for (size_t m = 0; m < cell_metrics().size(); ++m) {
+      const std::string metric(cell_metrics()[m].name);
       expect_effect(cell[metric], metric, some_effect(size * static_cast<double>(1 + m)));
     }
     expect_effect(cell["share"], "share", some_effect(size / 10));
     expect_effect(cell["interaction"], "interaction", some_effect(size / 100, 0.5));
     EXPECT_EQ(cell["rank"], kSomeRank);
+    EXPECT_EQ(cell["kl_quantiles"],
+              json({{"median", size}, {"p99", 2 * size}, {"p999", 4 * size}, {"max", 8 * size}}));
   }
 }
 
@@ -267,9 +285,11 @@ TEST(SweepCsv, HasAMatrixLineForEachUnitLanguageAndIntervention) {
     EXPECT_EQ(std::stod(csv_field(rows, 8, name + "_hi")), 1.5 * value) << name;
     EXPECT_EQ(csv_field(rows, 8, name + "_p"), "0.01") << name;
   };
-  for (size_t m = 0; m < ratio_metrics().size(); ++m) {
-    expect_numbers(std::string(ratio_metrics()[m].name), 2.0 * static_cast<double>(1 + m));
+  for (size_t m = 0; m < cell_metrics().size(); ++m) {
+    expect_numbers(std::string(cell_metrics()[m].name), 2.0 * static_cast<double>(1 + m));
   }
+  EXPECT_EQ(csv_field(rows, 8, "kl_median"), "2");
+  EXPECT_EQ(csv_field(rows, 8, "kl_max"), "16");
   expect_numbers("share", 0.2);
   expect_numbers("interaction", 0.02);
   EXPECT_EQ(csv_field(rows, 8, "share_q"), "0.02");

@@ -27,12 +27,13 @@ inline Effect some_effect(double value, double q_value = 0.02) {
 // The n-th metric is size * (1 + n).
 inline CellEffect some_cell(double size) {
   CellEffect cell;
-  for (size_t m = 0; m < ratio_metrics().size(); ++m) {
+  for (size_t m = 0; m < cell_metrics().size(); ++m) {
     cell.metrics.push_back(some_effect(size * static_cast<double>(1 + m)));
   }
   cell.share = some_effect(size / 10);
   cell.interaction = some_effect(size / 100, 0.5);
   cell.rank = {2, 1, 3, 0.25};
+  cell.kl_quantiles = {size, 2 * size, 4 * size, 8 * size};
   return cell;
 }
 
@@ -46,6 +47,8 @@ inline UnitResult some_unit(const std::string& name, double effect) {
   unit.restore_worst = {some_effect(effect / 2), {2, 1, 3, 0.25}};
   unit.damage_mean = {some_effect(effect / 2), {3, 2, 4, 0.125}};
   unit.damage_worst = {some_effect(effect), {3, 2, 4, 0.125}};
+  unit.restore_disparity = {some_effect(effect), some_effect(effect / 8), some_effect(-effect)};
+  unit.damage_disparity = {some_effect(2 * effect), some_effect(effect / 4), some_effect(effect)};
   for (size_t l = 0; l < kCodes.size(); ++l) {
     unit.languages.push_back({some_cell(effect / 2), some_cell(effect), true, false});
   }
@@ -88,10 +91,14 @@ inline SweepReport some_report() {
   result.baseline.size = {8 << 20, 4.5};
   for (size_t l = 0; l < kCodes.size(); ++l) {
     auto& metrics = result.baseline.languages.emplace_back();
-    for (size_t m = 0; m < ratio_metrics().size(); ++m) {
+    for (size_t m = 0; m < cell_metrics().size(); ++m) {
       metrics.push_back(some(static_cast<double>((1 + l) * (1 + m))));
     }
+    result.baseline.ppl_reference.push_back(10 + static_cast<double>(l));
   }
+  result.baseline.gap = some(5);
+  result.baseline.gini = some(0.25);
+  result.baseline.seed_disparity = some(1.5);
   return report;
 }
 
@@ -108,6 +115,7 @@ inline SweepReport matrix_report(size_t units = 3) {
 inline SweepReport without_damage(SweepReport report) {
   for (UnitResult& unit : report.result.matrix->units) {
     unit.damage_mean = unit.damage_worst = std::nullopt;
+    unit.damage_disparity = std::nullopt;
     for (UnitLanguage& language : unit.languages) language.damage = std::nullopt;
   }
   return report;

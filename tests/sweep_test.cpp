@@ -224,8 +224,8 @@ TEST(Sweep, AFrozenBlockAddsWhatTheReferenceAdds) {
   for (size_t s = 0; s < table.nll_reference.size(); ++s) {
     const double damage = table.configurations[0][s].kl;
     EXPECT_GT(damage, 100 * kNothing);
-    EXPECT_NEAR(table.configurations[1][s].kl, 0, kNothing);
-    EXPECT_NEAR(table.configurations[2][s].kl, damage, kPackingTolerance * damage + kNothing);
+    EXPECT_EQ(table.configurations[1][s].kl, 0);
+    EXPECT_EQ(table.configurations[2][s].kl, damage);
     EXPECT_GT(table.configurations[3][s].kl, 100 * kNothing);  // embeddings and head are quantized
   }
 }
@@ -282,6 +282,127 @@ TEST(Sweep, SampledSumsAreRightOnAverage) {
   EXPECT_LE(std::abs(mean - expected), 4 * error);
 }
 
+// In the order of cell_metrics(); NaN where there is none.
+std::vector<double> audited_metrics(const LanguageResult& language) {
+  const auto of = [](const Measured& measured) {
+    return measured.estimate ? measured.estimate->value : std::nan("");
+  };
+  return {of(language.excess_nats_per_unit),
+          of(language.excess_bits_per_byte),
+          of(language.kl_per_unit),
+          language.kl_per_token.mean.value,
+          of(language.kl_per_byte),
+          of(language.flip_rate),
+          language.ppl - language.ppl_reference,
+          of(language.rho),
+          of(language.ln_rho),
+          of(language.seed_disparity)};
+}
+
+void expect_audited(const CellEffect& cell, const LanguageResult& audited,
+                    const std::vector<double>& expected) {
+  ASSERT_EQ(cell.metrics.size(), expected.size());
+  for (size_t m = 0; m < expected.size(); ++m) {
+    const std::string name(cell_metrics()[m].name);
+    ASSERT_TRUE(cell.metrics[m].value.estimate.has_value())
+        << name << ": " << cell.metrics[m].value.status;
+    EXPECT_NEAR(cell.metrics[m].value.estimate->value, expected[m],
+                kPackingTolerance * (1 + std::abs(expected[m])))
+        << name;
+  }
+  const KlPerToken& kl = audited.kl_per_token;
+  const auto expect_quantile = [](double found, double exact) {
+    EXPECT_NEAR(found, exact,
+                (KlHistogram::kRelativeError + kPackingTolerance) * exact + kKlRounding);
+  };
+  expect_quantile(cell.kl_quantiles.median, kl.median);
+  expect_quantile(cell.kl_quantiles.p99, kl.p99);
+  expect_quantile(cell.kl_quantiles.p999, kl.p999);
+  EXPECT_NEAR(cell.kl_quantiles.max, kl.max, kPackingTolerance * kl.max + kKlRounding);
+}
+
+void expect_disparity(const DisparityEffects& found, const Disparity& expected,
+                      const Disparity& less) {
+  const auto expect = [](const Effect& effect, const Measured& one, const Measured& other) {
+    ASSERT_TRUE(effect.value.estimate.has_value()) << effect.value.status;
+    const double other_value = other.estimate ? other.estimate->value : 0;
+    EXPECT_NEAR(effect.value.estimate->value, one.estimate->value - other_value,
+                kPackingTolerance * (1 + one.estimate->value));
+  };
+  expect(found.gap, expected.gap, less.gap);
+  expect(found.gini, expected.gini, less.gini);
+  expect(found.seed_disparity, expected.seed_disparity_mean, less.seed_disparity_mean);
+}
+
+// Of both interventions, every number is what plain audits say.
+TEST(Sweep, MatrixHasTheMetricsOfAudits) {
+  Polyglot ours(/*units=*/6, /*threads=*/2);
+  const Assignment quantized = ours.quantized("seed-int4");
+  ConfigurationBuilder builder(ours.model, quantized);
+  std::vector<SweepUnit> units;
+  std::vector<UnitConfigurations> places;
+  std::vector<Configuration> configurations = {builder.everything()};
+  for (const std::string name : {"L0", "L1+L2+L3+L4+L5"}) {
+    units.push_back(make_unit(ours.model, quantized, name));
+    places.push_back({configurations.size(), configurations.size() + 1});
+    const SweepUnit* const unit = &units.back();
+    configurations.push_back(builder.restore(std::span(&unit, 1)));
+    configurations.push_back(builder.damage(units.back()));
+  }
+  const SweepOptions options = few_draws();
+  SoloTeam team;
+  Measurer measurer(ours.engine, ours.stored(), ours.corpus, options, team, nullptr, {});
+  const ScoreTable table = measurer.measure("test", configurations, 1, Histograms::kKlPerToken);
+  const Baseline baseline =
+      analyse_baseline(ours.corpus, table, 0, ours.model.config().vocab_size, options);
+  const auto matrix =
+      analyse_interventions(ours.corpus, table, 0, units, places, baseline, options).units;
+
+  std::vector<AuditRun> runs;
+  for (const Configuration& configuration : configurations) {
+    runs.push_back({configuration.name, "seed-int4", "", configuration.variant});
+  }
+  const auto audited = audit(ours.engine, ours.stored(), runs, ours.corpus, options, {}).runs;
+  for (size_t u = 0; u < units.size(); ++u) {
+    SCOPED_TRACE(units[u].name);
+    const RunResult &restored = audited[1 + 2 * u], &damaged = audited[2 + 2 * u];
+    for (size_t l = 0; l < kLanguages.size(); ++l) {
+      std::vector<double> won_back = audited_metrics(audited[0].languages[l]);
+      const std::vector<double> left = audited_metrics(restored.languages[l]);
+      for (size_t m = 0; m < won_back.size(); ++m) won_back[m] -= left[m];
+      expect_audited(*matrix[u].languages[l].restore, restored.languages[l], won_back);
+      expect_audited(*matrix[u].languages[l].damage, damaged.languages[l],
+                     audited_metrics(damaged.languages[l]));
+    }
+    expect_disparity(*matrix[u].restore_disparity, audited[0].disparity, restored.disparity);
+    expect_disparity(*matrix[u].damage_disparity, damaged.disparity, {});
+  }
+  for (size_t l = 0; l < kLanguages.size(); ++l) {
+    EXPECT_NEAR(baseline.ppl_reference[l], audited[0].languages[l].ppl_reference, 1e-3);
+    EXPECT_NEAR(baseline.kl_quantiles[l].max, audited[0].languages[l].kl_per_token.max, 1e-5);
+  }
+  EXPECT_NEAR(baseline.gini.estimate->value, audited[0].disparity.gini.estimate->value, 1e-6);
+}
+
+// Of two ratios over nothing there is none, and a geometric mean is no language to compare with.
+TEST(Sweep, SaysWhatCannotBeCompared) {
+  Tiny ours;
+  SweepOptions options = few_draws();
+  options.reference_language = "geomean";
+  const SweepResult result = ours.swept(request_of(kTinyScheme, SweepMode::kDamage), options);
+  const size_t last = cell_metrics().size() - 1;
+  for (const UnitResult& unit : result.matrix->units) {
+    for (const UnitLanguage& language : unit.languages) {
+      const Measured& disparity = language.damage->metrics[last].value;
+      EXPECT_FALSE(disparity.estimate.has_value());
+      EXPECT_EQ(disparity.status, "UNDEFINED: it needs one reference language");
+      EXPECT_TRUE(language.damage->metrics.front().value.estimate.has_value());
+    }
+    EXPECT_FALSE(unit.damage_disparity->seed_disparity.value.estimate.has_value());
+    EXPECT_TRUE(unit.damage_disparity->gap.value.estimate.has_value());
+  }
+}
+
 struct Stopped : std::runtime_error {
   Stopped() : std::runtime_error("stopped") {}
 };
@@ -301,10 +422,12 @@ std::string result_key(const SweepResult& result) {
     for (const UnitLanguage& language : unit.languages) {
       for (const auto* cell : {&language.restore, &language.damage}) {
         for (const Effect& effect : (*cell)->metrics) {
-          key += fmt::format("{} {} {} {} {}\n", effect.value.estimate->value,
-                             effect.value.estimate->lo, effect.value.estimate->hi, effect.p_value,
-                             effect.q_value);
+          const Estimate value = effect.value.estimate.value_or(Estimate{});
+          key += fmt::format("{} {} {} {} {} {}\n", value.value, value.lo, value.hi, effect.p_value,
+                             effect.q_value, effect.value.status);
         }
+        const KlQuantiles& kl = (*cell)->kl_quantiles;
+        key += fmt::format("{} {} {} {}\n", kl.median, kl.p99, kl.p999, kl.max);
         key += fmt::format("{} {}\n", (*cell)->rank.rank, (*cell)->rank.first_frequency);
       }
     }

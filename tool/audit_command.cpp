@@ -19,8 +19,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct AuditArguments {
-  std::string model, seed_family = "B", metric = "kl_per_unit", json, csv;
-  std::vector<std::string> candidates, schemes, protects, include, fail_if;
+  std::string model, metric = "kl_per_unit", json, csv;
+  std::vector<std::string> candidates, schemes, protects, fail_if;
+  CoverageArguments coverage;
   TextArguments text;
   ComputeArguments compute;
   bool list_schemes = false, list_languages = false;
@@ -56,11 +57,11 @@ void add_scheme_runs(const AuditArguments& arguments, AuditInputs& inputs) {
   for (const Scheme& scheme : schemes) {
     for (const std::string& protect : arguments.protects) {
       AssignmentRequest request;
-      request.seed_family = parse_seed_family(arguments.seed_family);
+      request.seed_family = seed_family_of(arguments.coverage);
       parse_protect(protect, request);
       request.scheme = scheme;
       refuse_calibrated(request);
-      if (!is_seed(scheme) || only_seed) request.include = arguments.include;
+      if (!is_seed(scheme) || only_seed) request.include = arguments.coverage.include;
       add_scheme_run(request, protect, inputs);
     }
   }
@@ -108,8 +109,8 @@ AuditReport run_audit(const AuditArguments& arguments) {
   AuditReport report;
   report.model = model_facts(model);
   report.corpus = corpus_facts(corpus, arguments.text);
-  report.settings = {device.name(),    device.description(),  compute.compute,
-                     device.threads(), arguments.seed_family, arguments.include};
+  report.settings = {device.name(),    device.description(),           compute.compute,
+                     device.threads(), arguments.coverage.seed_family, arguments.coverage.include};
   ProgressLine line(compute.quiet);
   report.result =
       audit(engine, {&model, &inputs->reference_assignment}, inputs->runs, corpus, options,
@@ -216,15 +217,7 @@ void add_inputs(CLI::App& command, AuditArguments& a) {
                   "repeatable, a run for each (none: nothing)")
       ->allow_extra_args(false)
       ->type_name("UNITS[=S]");
-  command
-      .add_option("--include", a.include,
-                  "Quantize also: embeddings, head, norms (not for seed schemes)")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      .add_option("--seed-family", a.seed_family,
-                  "Parameters that seed schemes take: A, B or C, as in the published study")
-      ->capture_default_str();
+  add_coverage_options(command, a.coverage);
   add_text_options(command, a.text);
   add_part_option(command, a.text);
   add_reference_option(command, a.text);

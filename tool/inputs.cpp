@@ -151,7 +151,20 @@ CorpusPart parse_corpus_part(const std::string& name) {
        "'{}' is no part of a corpus; expected all, calibration, select or test", name);
 }
 
-SeedFamily parse_seed_family(const std::string& name) {
+void add_coverage_options(CLI::App& command, CoverageArguments& arguments) {
+  command
+      .add_option("--include", arguments.include,
+                  "Quantize also: embeddings, head, norms (not for seed schemes)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  command
+      .add_option("--seed-family", arguments.seed_family,
+                  "Parameters that seed schemes take: A, B or C, as in the published study")
+      ->capture_default_str();
+}
+
+SeedFamily seed_family_of(const CoverageArguments& arguments) {
+  const std::string& name = arguments.seed_family;
   if (name == "A") return SeedFamily::kA;
   if (name == "B") return SeedFamily::kB;
   if (name == "C") return SeedFamily::kC;

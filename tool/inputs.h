@@ -65,7 +65,14 @@ void divide_memory(const ComputeArguments& arguments, const Model& model, Engine
 // "all", "calibration", "select" or "test".
 CorpusPart parse_corpus_part(const std::string& name);
 
-SeedFamily parse_seed_family(const std::string& name);
+// Which tensors a scheme is for, beside the blocks' matrices.
+struct CoverageArguments {
+  std::vector<std::string> include;
+  std::string seed_family = "B";
+};
+void add_coverage_options(CLI::App& command, CoverageArguments& arguments);
+// The seed family; `include` is the caller's, who knows which schemes take it.
+SeedFamily seed_family_of(const CoverageArguments& arguments);
 
 // "UNITS", "UNITS=SCHEME" or "none".
 void parse_protect(const std::string& text, AssignmentRequest& request);

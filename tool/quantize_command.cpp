@@ -16,9 +16,10 @@ namespace {
 namespace fs = std::filesystem;
 
 struct QuantizeArguments {
-  std::string model, scheme, protect = "none", plan, output, format, json, seed_family = "B";
+  std::string model, scheme, protect = "none", plan, output, format, json;
   std::string save_plan, save_imatrix, llama_quantize;
-  std::vector<std::string> include, imatrices;
+  std::vector<std::string> imatrices;
+  CoverageArguments coverage;
   CalibrationArguments calibration;
   ComputeArguments compute;
   bool dry_run = false, force = false;
@@ -35,8 +36,8 @@ Assignment make_assignment(const QuantizeArguments& arguments, const Model& mode
   if (!arguments.plan.empty()) return assign(model, read_plan(arguments.plan), arguments.plan);
   AssignmentRequest request;
   request.scheme = parse_scheme(arguments.scheme);
-  request.include = arguments.include;
-  request.seed_family = parse_seed_family(arguments.seed_family);
+  request.include = arguments.coverage.include;
+  request.seed_family = seed_family_of(arguments.coverage);
   parse_protect(arguments.protect, request);
   return assign(model, request);
 }
@@ -187,15 +188,7 @@ void add_inputs(CLI::App& command, QuantizeArguments& a) {
       .add_option("--protect", a.protect,
                   "Units that stay as they are, or take a second scheme: L0+L11.mlp=q8_0")
       ->type_name("UNITS[=S]");
-  command
-      .add_option("--include", a.include,
-                  "Quantize also: embeddings, head, norms (not for seed schemes)")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      .add_option("--seed-family", a.seed_family,
-                  "Parameters that seed schemes take: A, B or C, as in the published study")
-      ->capture_default_str();
+  add_coverage_options(command, a.coverage);
   command
       .add_option("--imatrix", a.imatrices,
                   "Importance matrix for ggml's types: a file (repeatable; they are added up), or "

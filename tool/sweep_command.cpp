@@ -19,9 +19,10 @@ namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 struct SweepArguments {
-  std::string model, scheme = "q4_0", protect = "none", seed_family = "B";
+  std::string model, scheme = "q4_0", protect = "none";
   std::string mode = "both", unit = "layer", out, json, csv;
-  std::vector<std::string> include, sets;
+  std::vector<std::string> sets;
+  CoverageArguments coverage;
   size_t max_size = static_cast<size_t>(-1), random = 0, max_permutations = 512;
   double search_positions = 1, tolerance = SweepRequest{}.tolerance;
   TextArguments text;
@@ -66,8 +67,8 @@ SweepRequest make_request(const SweepArguments& arguments) {
   parse_protect(arguments.protect, request.quantize);
   request.quantize.scheme = parse_scheme(arguments.scheme);
   refuse_calibrated(request.quantize);
-  request.quantize.seed_family = parse_seed_family(arguments.seed_family);
-  request.quantize.include = arguments.include;
+  request.quantize.seed_family = seed_family_of(arguments.coverage);
+  request.quantize.include = arguments.coverage.include;
   request.mode = parse_sweep_mode(arguments.mode);
   request.unit = parse_unit_kind(arguments.unit);
   request.max_size = arguments.max_size;
@@ -121,8 +122,8 @@ Json describe_run(const SweepArguments& a, const Model& model, const Corpus& cor
           {"settings",
            {{"scheme", a.scheme},
             {"protect", a.protect},
-            {"include", a.include},
-            {"seed_family", a.seed_family},
+            {"include", a.coverage.include},
+            {"seed_family", a.coverage.seed_family},
             {"mode", a.mode},
             {"unit", a.unit},
             {"max_size", a.max_size},
@@ -208,8 +209,8 @@ Outcome run_in(Team& team, const SweepArguments& arguments) {
   if (keeps_journal) {
     plan_sweep(model, tokens, request, options);  // fails on what cannot be swept
     directory.emplace(arguments.out, run, arguments.resume);
-    say_how_to_resume(arguments.out);
   }
+  if (!arguments.out.empty()) say_how_to_resume(team, arguments.out);
   Engine engine(device, engine_options);
   SweepReport report;
   {
@@ -221,8 +222,8 @@ Outcome run_in(Team& team, const SweepArguments& arguments) {
   if (!keeps_results) return Outcome::kDone;
   report.model = model_facts(model);
   report.corpus = corpus_facts(tokens, arguments.text);
-  report.settings = {device.name(),    device.description(),  arguments.compute.compute,
-                     device.threads(), arguments.seed_family, arguments.include};
+  report.settings = {device.name(),    device.description(),           arguments.compute.compute,
+                     device.threads(), arguments.coverage.seed_family, arguments.coverage.include};
   report.scheme = arguments.scheme;
   report.protect = request.quantize.protect;
   report.mode = arguments.mode;
@@ -267,13 +268,7 @@ void add_sweep_options(CLI::App& command, SweepArguments& a) {
       .add_option("--protect", a.protect,
                   "Units that stay as they are in every configuration, or take a second scheme")
       ->type_name("UNITS[=S]");
-  command.add_option("--include", a.include, "Quantize also: embeddings, head, norms")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  command
-      .add_option("--seed-family", a.seed_family,
-                  "Parameters that seed schemes take: A, B or C, as in the published study")
-      ->capture_default_str();
+  add_coverage_options(command, a.coverage);
   command.add_option("--out", a.out, "Keep measurements and results in this directory")
       ->type_name("DIR");
   command.add_flag("--resume", a.resume, "Go on with what --out has");

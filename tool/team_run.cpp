@@ -5,21 +5,29 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <thread>
+#include <vector>
 
 #include "tool/terminal.h"
 
 namespace isogloss {
 namespace {
 
-std::string farewell;  // not touched once a handler may read it
+// Not touched once a handler may read them.
+std::string farewell;
+pid_t spokesman = 0;  // who says it, if it is still there; 0: this process
 
 // Only what a signal handler may do.
 void say_farewell(int signal) {
-  const ssize_t written = ::write(STDERR_FILENO, farewell.data(), farewell.size());
-  static_cast<void>(written);
+  const int error = errno;
+  if (spokesman == 0 || (::kill(spokesman, 0) != 0 && errno == ESRCH)) {
+    const ssize_t written = ::write(STDERR_FILENO, farewell.data(), farewell.size());
+    static_cast<void>(written);
+  }
+  errno = error;
   ::raise(signal);  // takes effect when this returns: SA_RESETHAND
 }
 
@@ -47,7 +55,13 @@ Outcome run_in_team(const std::function<Outcome(Team&)>& work) {
   }
 }
 
-void say_how_to_resume(const std::string& directory) {
+void say_how_to_resume(Team& team, const std::string& directory) {
+  std::vector<double> first = {static_cast<double>(::getpid())};
+  team.broadcast(first);
+  if (team.rank() > 1) return;
+  // Elsewhere its number means nothing, and saying it twice is better than not at all.
+  const bool is_here = team.size_here() == team.size();
+  if (team.rank() == 1 && is_here) spokesman = static_cast<pid_t>(first.front());
   farewell = fmt::format(
       "{}isogloss: stopped; what was measured is in {}, and the same command with --resume goes on "
       "from there\n",

@@ -43,10 +43,6 @@ struct HalfTask {
   const Scheme& scheme(size_t tensor) const { return request->assignment->schemes[tensor]; }
 };
 
-// Encodes without calibration text; kurtosis for the clips that go by it.
-FinishedTensor finish_alone(const QuantizeRequest& request, size_t tensor,
-                            std::optional<double> kurtosis);
-
 // The tensors of a half-block that take GPTQ, or AWQ with the norms and biases it changes. Notes
 // are added to `notes`.
 std::vector<FinishedTensor> gptq_half(const HalfTask& task, std::vector<QuantizeNote>& notes);

@@ -56,50 +56,20 @@ MatrixView matrix_of(const ImatrixEntry& entry, size_t matrix) {
           static_cast<double>(entry.counts[matrix])};
 }
 
-// The matrix of each part that has it and counts, with what multiplies its squares in a sum.
-struct Share {
-  MatrixView matrix;
-  double factor;
-};
-
-void set_sums(std::span<const Share> shares, size_t matrix, ImatrixEntry& entry) {
+// `parts` have the matrix, and counted something.
+void set_sums(std::span<const MatrixView> parts, size_t matrix, ImatrixEntry& entry) {
   double count = 0;
-  double weight = 0;
-  for (const Share& share : shares) {
-    count += share.matrix.count;
-    weight += share.factor * share.matrix.count;
-  }
-  if (weight == 0) return;
+  for (const MatrixView& part : parts) count += part.count;
+  if (count == 0) return;
   // The count is a float in files, and means are over the float.
   entry.counts[matrix] = static_cast<float>(count);
-  const double scale = static_cast<double>(entry.counts[matrix]) / weight;
+  const double scale = static_cast<double>(entry.counts[matrix]) / count;
   const size_t cols = entry.squares.size() / entry.counts.size();
   for (size_t i = 0; i < cols; ++i) {
     double sum = 0;
-    for (const Share& share : shares) {
-      sum += share.factor * static_cast<double>(share.matrix.squares[i]);
-    }
+    for (const MatrixView& part : parts) sum += static_cast<double>(part.squares[i]);
     entry.squares[matrix * cols + i] = static_cast<float>(scale * sum);
   }
-}
-
-// factor(part, count) is what the squares of a part count that saw so many tokens.
-template <typename Factor>
-Imatrix merge_by(std::span<const Imatrix> parts, const Factor& factor) {
-  Imatrix result = merged_frame(parts);
-  for (auto& [name, merged] : result.entries) {
-    for (size_t matrix = 0; matrix < merged.counts.size(); ++matrix) {
-      std::vector<Share> shares;
-      for (size_t part = 0; part < parts.size(); ++part) {
-        const auto found = parts[part].entries.find(name);
-        if (found == parts[part].entries.end()) continue;
-        const MatrixView view = matrix_of(found->second, matrix);
-        if (view.count > 0) shares.push_back({view, factor(part, view.count)});
-      }
-      set_sums(shares, matrix, merged);
-    }
-  }
-  return result;
 }
 
 void check_numbers(const std::string& path, const std::string& name,
@@ -176,12 +146,20 @@ Imatrix merge(std::span<const Imatrix> parts) {
          "importance matrices: some count tokens and others, from .dat files, chunks of unknown "
          "size, so that they cannot be added up; llama-imatrix --in-file makes GGUF of .dat");
   }
-  return merge_by(parts, [](size_t, double) { return 1.0; });
-}
-
-Imatrix merge_weighted(std::span<const Imatrix> parts, std::span<const double> weights) {
-  ISOGLOSS_ASSERT(parts.size() == weights.size());
-  return merge_by(parts, [&](size_t part, double count) { return weights[part] / count; });
+  Imatrix result = merged_frame(parts);
+  for (auto& [name, merged] : result.entries) {
+    for (size_t matrix = 0; matrix < merged.counts.size(); ++matrix) {
+      std::vector<MatrixView> counted;
+      for (const Imatrix& part : parts) {
+        const auto found = part.entries.find(name);
+        if (found == part.entries.end()) continue;
+        const MatrixView view = matrix_of(found->second, matrix);
+        if (view.count > 0) counted.push_back(view);
+      }
+      set_sums(counted, matrix, merged);
+    }
+  }
+  return result;
 }
 
 }  // namespace isogloss

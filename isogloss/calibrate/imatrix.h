@@ -52,10 +52,4 @@ void write_imatrix_dat(const Imatrix& imatrix, const std::filesystem::path& path
 // Error(kMismatch) where two have an entry of different size, or counts of chunks and of tokens.
 Imatrix merge(std::span<const Imatrix> parts);
 
-// Mean squares averaged by `weights`, one a part, none negative: each part counts as much as it
-// weighs, whatever its tokens. A matrix that only some parts have counted is averaged over those;
-// one that only parts of weight 0 have is not counted. Throws Error(kMismatch) where two have an
-// entry of different size.
-Imatrix merge_weighted(std::span<const Imatrix> parts, std::span<const double> weights);
-
 }  // namespace isogloss

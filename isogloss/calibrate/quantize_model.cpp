@@ -68,6 +68,25 @@ std::shared_ptr<const std::vector<float>> numbers_of(const FinishedTensor& finis
   return numbers;
 }
 
+// Encodes without calibration text; kurtosis for the clips that go by it.
+FinishedTensor finish_alone(const QuantizeRequest& request, size_t tensor,
+                            std::optional<double> kurtosis) {
+  const TensorView& view = request.model->tensors()[tensor];
+  const Scheme& scheme = request.assignment->schemes[tensor];
+  if (scheme.kind == SchemeKind::kNone) return {tensor, std::nullopt, {}};
+  std::vector<float> importance;
+  if (scheme.kind == SchemeKind::kGgml && request.imatrix) {
+    importance = request.imatrix->means(view.name);
+  }
+  std::vector<float> numbers(view.count());
+  decode(view, numbers);
+  try {
+    return {tensor, encode(scheme, numbers, view.rows, view.cols, {importance, kurtosis}), {}};
+  } catch (const Error& error) {
+    fail(error.code(), "'{}': {}", view.name, error.what());
+  }
+}
+
 class ModelQuantizer {
  public:
   ModelQuantizer(Engine* engine, const QuantizeRequest& request,
@@ -100,8 +119,7 @@ class ModelQuantizer {
   std::vector<CalibrationBatch> batches_;
   std::optional<double> kurtosis_;
   std::vector<QuantizeNote> notes_;
-  bool follows_text_ = false;  // some half-block needs what the text is before it
-  size_t next_ = 0;            // the first tensor not yet given to the sink
+  size_t next_ = 0;  // the first tensor not yet given to the sink
 };
 
 // AWQ searches on the first batch of each language.
@@ -172,12 +190,13 @@ void ModelQuantizer::run_half(size_t half) {
 }
 
 std::vector<QuantizeNote> ModelQuantizer::run() {
-  follows_text_ = uses(request_, Method::kGptq) || uses(request_, Method::kAwq);
+  // Some half-block needs what the text is before it.
+  const bool follows_text = uses(request_, Method::kGptq) || uses(request_, Method::kAwq);
   const Clip clip = calibrated_clip(request_);
   if (clip != Clip::kNone) kurtosis_ = effective_kurtosis(*engine_, request_, clip);
   while (next_ < model_.tensors().size()) {
     const auto half = half_of(model_.tensors()[next_]);
-    if (follows_text_ && half) {
+    if (follows_text && half) {
       if (*half == 0) {
         batches_ = embed_corpus(*engine_, variant(), *request_.calibration->corpus, batch_tokens());
         overrides_.clear();
@@ -186,7 +205,7 @@ std::vector<QuantizeNote> ModelQuantizer::run() {
       continue;
     }
     FinishedTensor finished = finish_alone(request_, next_, kurtosis_);
-    if (follows_text_ && finished.encoded) overrides_[next_] = numbers_of(finished);
+    if (follows_text && finished.encoded) overrides_[next_] = numbers_of(finished);
     std::map<size_t, FinishedTensor> ready;
     ready.emplace(next_, std::move(finished));
     finish_next(ready);
@@ -200,24 +219,6 @@ std::optional<size_t> half_of(const TensorView& tensor) {
   const RoleInfo& role = get_role_info(tensor.role);
   if (!role.per_layer()) return std::nullopt;
   return 2 * tensor.layer + (role.component == Component::kMlp ? 1 : 0);
-}
-
-FinishedTensor finish_alone(const QuantizeRequest& request, size_t tensor,
-                            std::optional<double> kurtosis) {
-  const TensorView& view = request.model->tensors()[tensor];
-  const Scheme& scheme = request.assignment->schemes[tensor];
-  if (scheme.kind == SchemeKind::kNone) return {tensor, std::nullopt, {}};
-  std::vector<float> importance;
-  if (scheme.kind == SchemeKind::kGgml && request.imatrix) {
-    importance = request.imatrix->means(view.name);
-  }
-  std::vector<float> numbers(view.count());
-  decode(view, numbers);
-  try {
-    return {tensor, encode(scheme, numbers, view.rows, view.cols, {importance, kurtosis}), {}};
-  } catch (const Error& error) {
-    fail(error.code(), "'{}': {}", view.name, error.what());
-  }
 }
 
 std::vector<QuantizeNote> quantize_model(Engine* engine, const QuantizeRequest& request,

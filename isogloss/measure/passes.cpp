@@ -39,7 +39,8 @@ void add_difference(const BatchStates& before, const BatchStates& after, BatchSt
       const auto from = before[b].row(t);
       const auto to = after[b].row(t);
       const auto row = hidden[b].row(t);
-      for (size_t i = 0; i < row.size(); ++i) row[i] += to[i] - from[i];
+      // In this order, a state that is `from` becomes `to` without rounding.
+      for (size_t i = 0; i < row.size(); ++i) row[i] = to[i] + (row[i] - from[i]);
     }
   }
 }

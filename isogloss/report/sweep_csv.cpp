@@ -23,7 +23,8 @@ std::string_view truth(bool there, bool value) {
 
 std::string matrix_header() {
   std::string line = "unit,language,intervention,tensors,extra_bytes";
-  for (const auto& metric : ratio_metrics()) line += effect_names(metric.name);
+  for (const CellMetric& metric : cell_metrics()) line += effect_names(metric.name);
+  for (const KlQuantile& quantile : kKlQuantiles) line += fmt::format(",kl_{}", quantile.name);
   line += effect_names("share") + effect_names("interaction");
   line += ",rank,rank_lo,rank_hi,rank_first,signs_agree,critical";
   return line;
@@ -37,6 +38,9 @@ std::string matrix_row(const UnitResult& result, const std::string& code,
       fmt::format("{},{},{},{},{}", csv_text(unit.name), csv_text(code), intervention.name,
                   std::ranges::count(unit.tensors, true), unit.extra_bytes);
   for (const Effect& metric : cell.metrics) line += "," + csv_effect(metric);
+  for (const KlQuantile& quantile : kKlQuantiles) {
+    line += "," + csv_number(cell.kl_quantiles.*quantile.value);
+  }
   line += "," + csv_effect(cell.share) + "," + csv_effect(cell.interaction);
   const Rank& rank = cell.rank;
   line +=

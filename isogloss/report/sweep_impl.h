@@ -17,13 +17,23 @@ struct Intervention {
   std::optional<CellEffect> UnitLanguage::*cell;
   std::optional<SummaryEffect> UnitResult::*mean;
   std::optional<SummaryEffect> UnitResult::*worst;
+  std::optional<DisparityEffects> UnitResult::*disparity;
 };
 inline constexpr Intervention kInterventions[] = {
     {"restore", "RESTORE", &UnitLanguage::restore, &UnitResult::restore_mean,
-     &UnitResult::restore_worst},
-    {"damage", "DAMAGE", &UnitLanguage::damage, &UnitResult::damage_mean,
-     &UnitResult::damage_worst},
+     &UnitResult::restore_worst, &UnitResult::restore_disparity},
+    {"damage", "DAMAGE", &UnitLanguage::damage, &UnitResult::damage_mean, &UnitResult::damage_worst,
+     &UnitResult::damage_disparity},
 };
+
+struct KlQuantile {
+  std::string_view name;  // in JSON, and after "kl_" in CSV
+  double KlQuantiles::*value;
+};
+inline constexpr KlQuantile kKlQuantiles[] = {{"median", &KlQuantiles::median},
+                                              {"p99", &KlQuantiles::p99},
+                                              {"p999", &KlQuantiles::p999},
+                                              {"max", &KlQuantiles::max}};
 
 // Only then do signs agree or disagree.
 inline bool has_both(const UnitLanguage& language) {

@@ -43,28 +43,45 @@ Json plan(const SweepResult& result) {
   return {{"half_blocks", result.half_blocks}, {"naive_half_blocks", result.naive_half_blocks}};
 }
 
-// By the names of ratio_metrics().
+// By the names of cell_metrics().
 template <typename Value, typename Make>
 Json metrics(const std::vector<Value>& values, Make make) {
   Json json = Json::object();
   for (size_t m = 0; m < values.size(); ++m) {
-    json[std::string(ratio_metrics()[m].name)] = make(values[m]);
+    json[std::string(cell_metrics()[m].name)] = make(values[m]);
+  }
+  return json;
+}
+
+Json quantiles(const KlQuantiles& kl) {
+  Json json = Json::object();
+  for (const KlQuantile& quantile : kKlQuantiles) {
+    json[std::string(quantile.name)] = number(kl.*quantile.value);
   }
   return json;
 }
 
 Json baseline(const Baseline& baseline, const Codes& codes) {
+  Json languages = by_language(codes, baseline.languages,
+                               [](const auto& values) { return metrics(values, measured); });
+  for (size_t l = 0; l < baseline.languages.size(); ++l) {
+    languages[codes[l]]["ppl_reference"] = number(baseline.ppl_reference[l]);
+    if (baseline.kl_quantiles.empty()) continue;
+    languages[codes[l]]["kl_quantiles"] = quantiles(baseline.kl_quantiles[l]);
+  }
   return with_status({{"regime", to_string(baseline.regime)},
                       {"worst_language", baseline.worst_language},
                       {"size_bytes", baseline.size.size_bytes},
                       {"bits_per_weight", number(baseline.size.bits_per_weight)},
-                      {"languages", by_language(codes, baseline.languages, [](const auto& values) {
-                         return metrics(values, measured);
-                       })}});
+                      {"gap", measured(baseline.gap)},
+                      {"gini", measured(baseline.gini)},
+                      {"seed_disparity_mean", measured(baseline.seed_disparity)},
+                      {"languages", std::move(languages)}});
 }
 
 Json cell(const CellEffect& cell) {
   Json json = metrics(cell.metrics, effect);
+  json["kl_quantiles"] = quantiles(cell.kl_quantiles);
   json["share"] = effect(cell.share);
   json["interaction"] = effect(cell.interaction);
   json["rank"] = rank(cell.rank);
@@ -90,11 +107,16 @@ Json unit_language(const UnitLanguage& language) {
 
 Json unit(const UnitResult& result, const Codes& codes) {
   const SweepUnit& unit = result.unit;
-  Json mean = Json::object(), worst = Json::object();
+  Json mean = Json::object(), worst = Json::object(), disparity = Json::object();
   for (const Intervention& intervention : kInterventions) {
     const std::string name(intervention.name);
     if (const auto& of_mean = result.*intervention.mean) mean[name] = summary(*of_mean);
     if (const auto& of_worst = result.*intervention.worst) worst[name] = summary(*of_worst);
+    if (const auto& of_all = result.*intervention.disparity) {
+      disparity[name] = {{"gap", effect(of_all->gap)},
+                         {"gini", effect(of_all->gini)},
+                         {"seed_disparity_mean", effect(of_all->seed_disparity)}};
+    }
   }
   Json json = {{"name", unit.name},
                {"tensors", std::ranges::count(unit.tensors, true)},
@@ -103,6 +125,7 @@ Json unit(const UnitResult& result, const Codes& codes) {
   if (has_both(result)) json["sign_agreement"] = number(result.sign_agreement);
   json["mean"] = std::move(mean);
   json["worst"] = std::move(worst);
+  json["disparity"] = std::move(disparity);
   json["languages"] = by_language(codes, result.languages, unit_language);
   return json;
 }

@@ -90,24 +90,25 @@ void LossStream::next(size_t draws, const Visit& visit) {
   }
 }
 
-Measured measured_of(double value, std::vector<double> draws) {
+Measured measured_of(double value, std::vector<double> draws, const std::string& status) {
   const size_t asked = draws.size();
   std::erase_if(draws, [](double draw) { return !std::isfinite(draw); });
   const auto undefined = static_cast<double>(asked - draws.size());
   if (!std::isfinite(value) || draws.empty() ||
       undefined > kUndefinedShare * static_cast<double>(asked)) {
-    return {std::nullopt, "UNDEFINED: nothing to divide by"};
+    return {std::nullopt, status};
   }
   std::ranges::sort(draws);
   const double tail = (1 - kConfidence) / 2;
   return {Estimate{value, quantile(draws, tail), quantile(draws, 1 - tail)}, ""};
 }
 
-Effect effect_of(double value, std::vector<double> draws) {
+Effect effect_of(double value, std::vector<double> draws, double value_under_null,
+                 const std::string& status) {
   std::vector<double> finite = draws;
   std::erase_if(finite, [](double draw) { return !std::isfinite(draw); });
-  Effect effect{measured_of(value, std::move(draws))};
-  if (effect.value.estimate) effect.p_value = bootstrap_p_value(0, finite);
+  Effect effect{measured_of(value, std::move(draws), status)};
+  if (effect.value.estimate) effect.p_value = bootstrap_p_value(value_under_null, finite);
   effect.q_value = effect.p_value;
   return effect;
 }
@@ -129,6 +130,11 @@ double mean_of(std::span<const double> values) {
 
 double largest_of(std::span<const double> values) {
   return *std::ranges::max_element(values);
+}
+
+double gap_of(std::span<const double> values) {
+  const auto [least, most] = std::ranges::minmax(values);
+  return most - least;
 }
 
 }  // namespace isogloss

@@ -57,16 +57,21 @@ class LossStream {
   std::vector<BootstrapStream> streams_;  // by language; column 0 is what losses are divided by
 };
 
+inline const std::string kNothingToDivideBy = "UNDEFINED: nothing to divide by";
+
 // Percentile interval and test of a value whose draws are there; draws that are not finite are
 // undefined, and too many of them leave only a status.
-Effect effect_of(double value, std::vector<double> draws);
-Measured measured_of(double value, std::vector<double> draws);
+Effect effect_of(double value, std::vector<double> draws, double value_under_null = 0,
+                 const std::string& status = kNothingToDivideBy);
+Measured measured_of(double value, std::vector<double> draws,
+                     const std::string& status = kNothingToDivideBy);
 
 // Replaces the q-values of a family of effects by Benjamini & Hochberg's.
 void adjust(std::span<Effect* const> family);
 
 double mean_of(std::span<const double> values);
 double largest_of(std::span<const double> values);
+double gap_of(std::span<const double> values);  // largest minus smallest
 
 // Effects of interventions on units. In the table stand the quantized model, then for each unit
 // everything quantized but it, then nothing but it; a mode that lacks one has kNoConfiguration
@@ -81,7 +86,7 @@ InterventionMatrix analyse_interventions(const TokenizedCorpus& corpus, const Sc
                                          std::span<const UnitConfigurations> places,
                                          const Baseline& baseline, const SweepOptions& options);
 
-// The quantized model by itself; `size` is left to the caller.
+// The quantized model by itself; its `size` is left to the caller.
 Baseline analyse_baseline(const TokenizedCorpus& corpus, const ScoreTable& table, size_t quantized,
                           size_t vocab_size, const SweepOptions& options);
 

@@ -3,52 +3,10 @@
 #include <cmath>
 
 #include "isogloss/base/error.h"
-#include "isogloss/sweep/effects_impl.h"
+#include "isogloss/sweep/cell_metrics_impl.h"
 
 namespace isogloss {
 namespace {
-
-// A mean over units is no ratio of sums that vary together.
-bool is_mean(RatioMetric metric) {
-  return get_ratio_metric_info(metric).denominator == kUnits;
-}
-
-Effect metric_effect(const UnitSums& sums, const BootstrapTotals& bootstrap, RatioMetric metric,
-                     const Statistic& statistic) {
-  std::vector<double> draws;
-  draws.reserve(bootstrap.draws());
-  for (size_t d = 0; d < bootstrap.draws(); ++d) {
-    draws.push_back(statistic(bootstrap.row(d)).value_or(std::nan("")));
-  }
-  const double value = statistic(column_totals(sums)).value_or(std::nan(""));
-  Effect effect = effect_of(value, std::move(draws));
-  if (effect.value.estimate && !is_mean(metric)) {
-    effect.value.estimate = bca_interval(sums, bootstrap, statistic);
-    if (!effect.value.estimate) effect.value.status = "UNDEFINED: nothing to divide by";
-  }
-  return effect;
-}
-
-// What an intervention changes for one language: from one configuration to another, or from the
-// reference, which loses nothing.
-struct Change {
-  size_t from = kNoConfiguration, to = 0;  // places in LanguageSums
-};
-
-MetricEffects metric_effects(const LanguageSums& language, const BootstrapTotals& bootstrap,
-                             Change change) {
-  MetricEffects effects;
-  for (const RatioMetricInfo& info : ratio_metrics()) {
-    const RatioMetric metric = info.metric;
-    const Statistic statistic = [&, metric](std::span<const double> row) -> std::optional<double> {
-      const auto to = ratio(metric, language.of(row, change.to));
-      if (change.from == kNoConfiguration || !to) return to;
-      return *ratio(metric, language.of(row, change.from)) - *to;
-    };
-    effects.push_back(metric_effect(language.sums(), bootstrap, metric, statistic));
-  }
-  return effects;
-}
 
 class Matrix {
  public:
@@ -70,10 +28,14 @@ class Matrix {
         if (has_damage()) language.damage.emplace();
       }
     }
+    gather_configurations();
   }
 
   InterventionMatrix run(Regime regime) {
-    for (size_t l = 0; l < languages_; ++l) add_metrics(l);
+    const ReferenceLosses references(corpus_, table_, configurations_, options_);
+    restore_disparities_.assign(places_.size(), MeanSeedDisparity(references, languages_));
+    damage_disparities_ = restore_disparities_;
+    for (size_t l = 0; l < languages_; ++l) add_metrics(references, l);
     const auto count = static_cast<std::ptrdiff_t>(matrix_.units.size());
 #pragma omp parallel for schedule(dynamic)
     for (std::ptrdiff_t u = 0; u < count; ++u) add_shares(static_cast<size_t>(u));
@@ -91,7 +53,8 @@ class Matrix {
     return places_.front().damage != kNoConfiguration;
   }
 
-  void add_metrics(size_t l);
+  void gather_configurations();
+  void add_metrics(const ReferenceLosses& references, size_t l);
   void add_shares(size_t u);
   void add_ranks();
   void adjust_all();
@@ -103,33 +66,39 @@ class Matrix {
   std::span<const UnitConfigurations> places_;
   const SweepOptions& options_;
   size_t languages_;
+  std::vector<size_t> configurations_;     // places in the table; first, the quantized model's
+  std::vector<UnitConfigurations> local_;  // by unit: places in configurations_
+  std::vector<MeanSeedDisparity> restore_disparities_, damage_disparities_;  // by unit
   InterventionMatrix matrix_;
 };
 
-void Matrix::add_metrics(size_t l) {
-  std::vector<size_t> configurations = {quantized_};
-  std::vector<UnitConfigurations> local(places_.size());
+void Matrix::gather_configurations() {
+  configurations_ = {quantized_};
+  local_.resize(places_.size());
   for (size_t u = 0; u < places_.size(); ++u) {
     for (const auto member : {&UnitConfigurations::restore, &UnitConfigurations::damage}) {
       if (places_[u].*member == kNoConfiguration) continue;
-      local[u].*member = configurations.size();
-      configurations.push_back(places_[u].*member);
+      local_[u].*member = configurations_.size();
+      configurations_.push_back(places_[u].*member);
     }
   }
-  const LanguageSums language(corpus_, table_, l, configurations);
-  const BootstrapTotals bootstrap(language.sums(), options_.draws,
-                                  draw_seed(corpus_, options_.seed, l));
-  const auto count = static_cast<std::ptrdiff_t>(local.size());
+}
+
+void Matrix::add_metrics(const ReferenceLosses& references, size_t l) {
+  const LanguageMetrics metrics(corpus_, table_, l, configurations_, references, options_);
+  const auto count = static_cast<std::ptrdiff_t>(local_.size());
 #pragma omp parallel for schedule(dynamic)
   for (std::ptrdiff_t i = 0; i < count; ++i) {
     const auto u = static_cast<size_t>(i);
     UnitLanguage& cell = matrix_.units[u].languages[l];
-    if (cell.restore) {
-      cell.restore->metrics = metric_effects(language, bootstrap, {0, local[u].restore});
-    }
+    const auto fill = [&](CellEffect& effect, Change change, MeanSeedDisparity& disparity) {
+      effect.metrics = metrics.effects(change);
+      effect.kl_quantiles = table_.kl_per_token[configurations_[change.to]][l].quantiles();
+      disparity.add(l, metrics, change);
+    };
+    if (cell.restore) fill(*cell.restore, {0, local_[u].restore}, restore_disparities_[u]);
     if (cell.damage) {
-      cell.damage->metrics =
-          metric_effects(language, bootstrap, {kNoConfiguration, local[u].damage});
+      fill(*cell.damage, {kNoConfiguration, local_[u].damage}, damage_disparities_[u]);
     }
   }
 }
@@ -137,7 +106,8 @@ void Matrix::add_metrics(size_t l) {
 // An intervention's effects on the losses of all languages, of the sample or of a draw.
 struct LossEffects {
   std::vector<double> shares, interactions;  // by language
-  double mean = 0, worst = 0;                // in nats
+  double mean = 0, worst = 0, gap = 0;       // in nats
+  double gini = 0;
 };
 
 // `before` and `after` are losses by language; `whole` those of the quantized model.
@@ -151,6 +121,8 @@ LossEffects loss_effects(std::span<const double> before, std::span<const double>
   for (const double share : effects.shares) effects.interactions.push_back(share - mean);
   effects.mean = mean_of(before) - mean_of(after);
   effects.worst = largest_of(before) - largest_of(after);
+  effects.gap = gap_of(before) - gap_of(after);
+  effects.gini = gini(before) - gini(after);
   return effects;
 }
 
@@ -166,11 +138,13 @@ class EffectDraws {
     }
     mean_.push_back(effects.mean);
     worst_.push_back(effects.worst);
+    gap_.push_back(effects.gap);
+    gini_.push_back(effects.gini);
   }
 
   void finish(const LossEffects& sample, std::optional<CellEffect> UnitLanguage::*cell,
               std::optional<SummaryEffect>& mean, std::optional<SummaryEffect>& worst,
-              UnitResult& unit) {
+              std::optional<DisparityEffects>& disparity, UnitResult& unit) {
     for (size_t l = 0; l < shares_.size(); ++l) {
       CellEffect& effect = *(unit.languages[l].*cell);
       effect.share = effect_of(sample.shares[l], std::move(shares_[l]));
@@ -178,11 +152,14 @@ class EffectDraws {
     }
     mean = SummaryEffect{effect_of(sample.mean, std::move(mean_)), {}};
     worst = SummaryEffect{effect_of(sample.worst, std::move(worst_)), {}};
+    disparity.emplace();
+    disparity->gap = effect_of(sample.gap, std::move(gap_));
+    disparity->gini = effect_of(sample.gini, std::move(gini_));
   }
 
  private:
   std::vector<std::vector<double>> shares_, interactions_;
-  std::vector<double> mean_, worst_;
+  std::vector<double> mean_, worst_, gap_, gini_;
 };
 
 void Matrix::add_shares(size_t u) {
@@ -209,11 +186,13 @@ void Matrix::add_shares(size_t u) {
   UnitResult& unit = matrix_.units[u];
   if (has_restore()) {
     restore.finish(restored(stream.sample()), &UnitLanguage::restore, unit.restore_mean,
-                   unit.restore_worst, unit);
+                   unit.restore_worst, unit.restore_disparity, unit);
+    unit.restore_disparity->seed_disparity = restore_disparities_[u].effect(0);
   }
   if (has_damage()) {
     damage.finish(damaged(stream.sample()), &UnitLanguage::damage, unit.damage_mean,
-                  unit.damage_worst, unit);
+                  unit.damage_worst, unit.damage_disparity, unit);
+    unit.damage_disparity->seed_disparity = damage_disparities_[u].effect(1);
   }
 }
 
@@ -283,13 +262,23 @@ void Matrix::adjust_all() {
     }
     adjust(family);
   };
-  const auto over_units = [&](std::optional<SummaryEffect> UnitResult::*member) {
+  const auto over_units = [&](const auto& get) {
     std::vector<Effect*> family;
-    for (UnitResult& unit : matrix_.units) family.push_back(&(unit.*member)->effect);
+    for (UnitResult& unit : matrix_.units) family.push_back(&get(unit));
     adjust(family);
   };
+  const auto summaries = [&](std::optional<SummaryEffect> UnitResult::*mean,
+                             std::optional<SummaryEffect> UnitResult::*worst,
+                             std::optional<DisparityEffects> UnitResult::*disparity) {
+    over_units([=](UnitResult& unit) -> Effect& { return (unit.*mean)->effect; });
+    over_units([=](UnitResult& unit) -> Effect& { return (unit.*worst)->effect; });
+    for (const auto member :
+         {&DisparityEffects::gap, &DisparityEffects::gini, &DisparityEffects::seed_disparity}) {
+      over_units([=](UnitResult& unit) -> Effect& { return *(unit.*disparity).*member; });
+    }
+  };
   const auto all_of = [&](std::optional<CellEffect> UnitLanguage::*member) {
-    for (size_t m = 0; m < ratio_metrics().size(); ++m) {
+    for (size_t m = 0; m < cell_metrics().size(); ++m) {
       over_cells(member, [m](CellEffect& cell) -> Effect& { return cell.metrics[m]; });
     }
     over_cells(member, [](CellEffect& cell) -> Effect& { return cell.share; });
@@ -297,13 +286,12 @@ void Matrix::adjust_all() {
   };
   if (has_restore()) {
     all_of(&UnitLanguage::restore);
-    over_units(&UnitResult::restore_mean);
-    over_units(&UnitResult::restore_worst);
+    summaries(&UnitResult::restore_mean, &UnitResult::restore_worst,
+              &UnitResult::restore_disparity);
   }
   if (has_damage()) {
     all_of(&UnitLanguage::damage);
-    over_units(&UnitResult::damage_mean);
-    over_units(&UnitResult::damage_worst);
+    summaries(&UnitResult::damage_mean, &UnitResult::damage_worst, &UnitResult::damage_disparity);
   }
 }
 
@@ -339,31 +327,6 @@ InterventionMatrix analyse_interventions(const TokenizedCorpus& corpus, const Sc
                                          const Baseline& baseline, const SweepOptions& options) {
   ISOGLOSS_ASSERT(!units.empty() && units.size() == places.size());
   return Matrix(corpus, table, quantized, units, places, options).run(baseline.regime);
-}
-
-Baseline analyse_baseline(const TokenizedCorpus& corpus, const ScoreTable& table, size_t quantized,
-                          size_t vocab_size, const SweepOptions& options) {
-  Baseline baseline;
-  RegimeFinder regime(vocab_size);
-  const auto loss = static_cast<size_t>(loss_metric(corpus.parallel));
-  double most = 0;
-  for (size_t l = 0; l < corpus.languages.size(); ++l) {
-    const LanguageSums language(corpus, table, l, std::span(&quantized, 1));
-    const BootstrapTotals bootstrap(language.sums(), options.draws,
-                                    draw_seed(corpus, options.seed, l));
-    regime.add(language.of(column_totals(language.sums()), 0));
-    auto& metrics = baseline.languages.emplace_back();
-    for (const Effect& effect : metric_effects(language, bootstrap, {kNoConfiguration, 0})) {
-      metrics.push_back(effect.value);
-    }
-    const Measured& own = metrics[loss];
-    if (own.estimate && own.estimate->value > most) {
-      most = own.estimate->value;
-      baseline.worst_language = corpus.languages[l].code;
-    }
-  }
-  baseline.regime = regime.regime();
-  return baseline;
 }
 
 }  // namespace isogloss

@@ -22,8 +22,8 @@ std::vector<double> to_doubles(std::span<const size_t> numbers) {
 class PhaseRun {
  public:
   PhaseRun(std::string name, std::span<const Configuration> configurations,
-           const TokenizedCorpus& corpus, const ScoringOptions& options, Team& team,
-           Journal* journal)
+           const TokenizedCorpus& corpus, const ScoringOptions& options, Histograms histograms,
+           Team& team, Journal* journal)
       : name_(std::move(name)),
         configurations_(configurations),
         corpus_(corpus),
@@ -33,6 +33,10 @@ class PhaseRun {
         ids_(all_sequences(corpus)) {
     table_.nll_reference.resize(ids_.size());
     table_.configurations.assign(configurations.size(), std::vector<UnitScore>(ids_.size()));
+    if (histograms == Histograms::kKlPerToken) {
+      table_.kl_per_token.assign(configurations.size(),
+                                 std::vector<KlHistogram>(corpus.languages.size()));
+    }
     for (size_t i = 0; i < ids_.size(); ++i) place_of_[{ids_[i].language, ids_[i].index}] = i;
   }
 
@@ -53,9 +57,14 @@ class PhaseRun {
   std::vector<Task> make_tasks(const Variant& reference) const;
   void run_task(const Task& task, Engine& engine, const Variant& reference, Meter& meter);
   void scale_up(const Slice& slice, std::span<const size_t> places, bool reference);
+  bool has_histograms() const { return !table_.kl_per_token.empty(); }
+  LanguageHistograms take_unkept(size_t slice, size_t place);
+  void add_histograms(size_t place, const LanguageHistograms& histograms);
+  void check_recorded(const Slice& slice, const std::string& configuration,
+                      const LanguageHistograms& histograms) const;
   void deliver(size_t slice, std::span<const size_t> places);
   void keep(size_t slice, std::span<const size_t> places, bool reference);
-  std::vector<double> pack(const Slice& slice, std::span<const size_t> places) const;
+  std::vector<double> pack(size_t slice, std::span<const size_t> places);
   void unpack(std::span<const double> message);
   void share_table();
 
@@ -68,6 +77,8 @@ class PhaseRun {
   std::vector<SequenceId> ids_;
   std::map<std::pair<size_t, size_t>, size_t> place_of_;  // language, index -> place in ids_
   std::vector<Slice> slices_;
+  // Not yet in the table: by slice and place, for ranks deliver the same place of other slices.
+  std::map<std::pair<size_t, size_t>, LanguageHistograms> unkept_;
   size_t pending_ = 0;  // measurements that rank 0 does not have
   ScoreTable table_;
 };
@@ -116,8 +127,10 @@ void PhaseRun::take_recorded(const Record::Phase* recorded) {
              name_, key.second);
       }
       Slice& slice = slices_[key.first];
-      std::ranges::copy(scores, table_.configurations[place->second].begin() +
-                                    static_cast<std::ptrdiff_t>(slice.first));
+      std::ranges::copy(scores.sequences, table_.configurations[place->second].begin() +
+                                              static_cast<std::ptrdiff_t>(slice.first));
+      check_recorded(slice, key.second, scores.kl_per_token);
+      add_histograms(place->second, scores.kl_per_token);
       slice.done[place->second] = true;
       --pending_;
     }
@@ -164,6 +177,9 @@ void PhaseRun::run_task(const Task& task, Engine& engine, const Variant& referen
                          sums.nll += score.nll;
                          sums.kl += static_cast<double>(score.kl);
                          sums.flips += score.flipped ? 1 : 0;
+                         if (has_histograms()) {
+                           unkept_[{task.slice, task.places[local]}][id.language].add(score.kl);
+                         }
                          if (witness == kNobody) witness = local;
                          if (witness == local)
                            table_.nll_reference[sequence] += score.nll_reference;
@@ -177,6 +193,35 @@ void PhaseRun::run_task(const Task& task, Engine& engine, const Variant& referen
                        }};
   score_slice(engine, reference, configurations, corpus_, sequences_of(slice), options_, meter,
               sink);
+}
+
+LanguageHistograms PhaseRun::take_unkept(size_t slice, size_t place) {
+  auto node = unkept_.extract({slice, place});
+  return node ? std::move(node.mapped()) : LanguageHistograms();
+}
+
+void PhaseRun::add_histograms(size_t place, const LanguageHistograms& histograms) {
+  for (const auto& [language, histogram] : histograms) {
+    table_.kl_per_token[place][language].merge(histogram);
+  }
+}
+
+// Histograms of a journal have to count the positions of the slice.
+void PhaseRun::check_recorded(const Slice& slice, const std::string& configuration,
+                              const LanguageHistograms& histograms) const {
+  std::map<size_t, uint64_t> expected;
+  if (has_histograms()) {
+    for (const SequenceId id : sequences_of(slice)) {
+      expected[id.language] += scored_offsets(corpus_, id, options_).size();
+    }
+  }
+  const bool same = std::ranges::equal(expected, histograms, [](const auto& a, const auto& b) {
+    return a.first == b.first && a.second == b.second.count();
+  });
+  if (same) return;
+  fail(ErrorCode::kCorrupt,
+       "phase '{}': the journal's histograms of '{}' do not count the positions of their slice",
+       name_, configuration);
 }
 
 void PhaseRun::scale_up(const Slice& slice, std::span<const size_t> places, bool reference) {
@@ -196,7 +241,7 @@ void PhaseRun::scale_up(const Slice& slice, std::span<const size_t> places, bool
 // To rank 0, whoever has it.
 void PhaseRun::deliver(size_t slice, std::span<const size_t> places) {
   if (team_.rank() != 0) {
-    team_.send(pack(slices_[slice], places));
+    team_.send(pack(slice, places));
     return;
   }
   keep(slice, places, /*reference=*/true);
@@ -212,9 +257,11 @@ void PhaseRun::keep(size_t index, std::span<const size_t> places, bool reference
     slice.has_reference = true;
   }
   for (const size_t place : places) {
-    entries.push_back(
-        scores_entry(name_, index, configurations_[place].name,
-                     std::span(table_.configurations[place]).subspan(slice.first, slice.count)));
+    const LanguageHistograms histograms = take_unkept(index, place);
+    entries.push_back(scores_entry(
+        name_, index, configurations_[place].name,
+        std::span(table_.configurations[place]).subspan(slice.first, slice.count), histograms));
+    add_histograms(place, histograms);
     ISOGLOSS_ASSERT(!slice.done[place]);
     slice.done[place] = true;
     --pending_;
@@ -222,10 +269,11 @@ void PhaseRun::keep(size_t index, std::span<const size_t> places, bool reference
   if (journal_) journal_->append(entries);
 }
 
-// Slice, number of configurations, the reference's nats; for each its place and scores.
-std::vector<double> PhaseRun::pack(const Slice& slice, std::span<const size_t> places) const {
-  std::vector<double> message = {static_cast<double>(&slice - slices_.data()),
-                                 static_cast<double>(places.size())};
+// Slice, number of configurations, the reference's nats; for each its place, scores, how many
+// numbers its histograms have, and those.
+std::vector<double> PhaseRun::pack(size_t index, std::span<const size_t> places) {
+  const Slice& slice = slices_[index];
+  std::vector<double> message = {static_cast<double>(index), static_cast<double>(places.size())};
   const auto reference = std::span(table_.nll_reference).subspan(slice.first, slice.count);
   message.insert(message.end(), reference.begin(), reference.end());
   for (const size_t place : places) {
@@ -234,6 +282,9 @@ std::vector<double> PhaseRun::pack(const Slice& slice, std::span<const size_t> p
          std::span(table_.configurations[place]).subspan(slice.first, slice.count)) {
       message.insert(message.end(), {score.nll, score.kl, score.flips});
     }
+    const auto numbers = pack_histograms(take_unkept(index, place));
+    message.push_back(static_cast<double>(numbers.size()));
+    message.insert(message.end(), numbers.begin(), numbers.end());
   }
   return message;
 }
@@ -253,6 +304,11 @@ void PhaseRun::unpack(std::span<const double> message) {
       score.kl = *next++;
       score.flips = *next++;
     }
+    const auto numbers = static_cast<size_t>(*next++);
+    const auto histograms = unpack_histograms(std::span(next, numbers));
+    ISOGLOSS_ASSERT(histograms.has_value());
+    unkept_[{index, places.back()}] = *histograms;
+    next += static_cast<std::ptrdiff_t>(numbers);
   }
   keep(index, places, /*reference=*/true);
 }
@@ -324,12 +380,13 @@ NoiseFloor Measurer::noise_floor() {
 }
 
 ScoreTable Measurer::measure(const std::string& phase,
-                             std::span<const Configuration> configurations, double positions) {
+                             std::span<const Configuration> configurations, double positions,
+                             Histograms histograms) {
   ScoringOptions options = options_;
   options.positions = positions;
   options.position_seed = options_.seed;
   const Record::Phase* recorded = record_ ? record_->find_phase(phase) : nullptr;
-  PhaseRun run(phase, configurations, corpus_, options, team_, journal_);
+  PhaseRun run(phase, configurations, corpus_, options, histograms, team_, journal_);
   run.choose_slices(recorded, reference_);
   run.take_recorded(recorded);
   return run.run(engine_, reference_, progress_);

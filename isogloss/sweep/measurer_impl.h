@@ -2,11 +2,13 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "isogloss/base/journal.h"
+#include "isogloss/measure/kl_histogram.h"
 #include "isogloss/measure/measure.h"
 #include "isogloss/sweep/sweep.h"
 
@@ -26,6 +28,22 @@ struct UnitScore {
 struct ScoreTable {
   std::vector<double> nll_reference;                   // [sequence]
   std::vector<std::vector<UnitScore>> configurations;  // [configuration][sequence]
+  // [configuration][language], of the scored positions; empty unless it was asked for.
+  std::vector<std::vector<KlHistogram>> kl_per_token;
+};
+
+// Of the languages of a corpus that there is something of.
+using LanguageHistograms = std::map<size_t, KlHistogram>;
+
+// For each: the language, how many numbers follow, KlHistogram::to_numbers(). nullopt for what is
+// no such list.
+std::vector<double> pack_histograms(const LanguageHistograms& histograms);
+std::optional<LanguageHistograms> unpack_histograms(std::span<const double> numbers);
+
+// What a task makes of a configuration on a slice.
+struct SliceScores {
+  std::vector<UnitScore> sequences;
+  LanguageHistograms kl_per_token;  // may be empty
 };
 
 // What a journal has of earlier processes.
@@ -35,8 +53,8 @@ class Record {
     double positions = 1;
     std::vector<size_t> slices;                        // sequences of each
     std::map<size_t, std::vector<double>> references;  // [slice] -> nats, a sequence each
-    std::map<std::pair<size_t, std::string>, std::vector<UnitScore>> scores;  // [slice, name]
-    std::map<size_t, std::vector<double>> sums;  // [slice], of measure_sums()
+    std::map<std::pair<size_t, std::string>, SliceScores> scores;  // [slice, name]
+    std::map<size_t, std::vector<double>> sums;                    // [slice], of measure_sums()
   };
 
   // Throws Error(kCorrupt) for an entry that contradicts earlier ones.
@@ -61,7 +79,8 @@ nlohmann::json phase_entry(const std::string& phase, double positions,
 nlohmann::json reference_entry(const std::string& phase, size_t slice,
                                std::span<const double> nll_reference);
 nlohmann::json scores_entry(const std::string& phase, size_t slice,
-                            const std::string& configuration, std::span<const UnitScore> scores);
+                            const std::string& configuration, std::span<const UnitScore> scores,
+                            const LanguageHistograms& kl_per_token);
 
 nlohmann::json sums_entry(const std::string& phase, size_t slice, std::span<const double> sums);
 
@@ -69,6 +88,8 @@ struct RunDirectory::Impl {
   Record record;
   std::unique_ptr<Journal> journal;
 };
+
+enum class Histograms { kNone, kKlPerToken };
 
 class Measurer {
  public:
@@ -80,9 +101,10 @@ class Measurer {
   NoiseFloor noise_floor();
 
   // Scores of all configurations, whose names differ, on a share of the positions. `phase` names
-  // this call among the others of a sweep. What the record has is not measured again.
+  // this call among the others of a sweep. What the record has is not measured again. Every rank
+  // has the scores; histograms, which are kept on request, rank 0 alone.
   ScoreTable measure(const std::string& phase, std::span<const Configuration> configurations,
-                     double positions);
+                     double positions, Histograms histograms = Histograms::kNone);
 
   // Other sums over the positions of sequences: `measure` gives `columns` finite numbers for each
   // sequence of a slice, holding `states` hidden states of a token. Rank 0 has the numbers of all

@@ -7,6 +7,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr const char* kHistograms = "kl_per_token";
+
 std::vector<double> get_numbers(const JsonObject& entry, const char* key) {
   std::vector<double> numbers;
   const auto found = entry.value().find(key);
@@ -34,6 +36,14 @@ std::vector<double> get_sums(const JsonObject& entry, const char* key, size_t se
   return sums;
 }
 
+// Of each language that the slice has something of; none where the sweep keeps none.
+LanguageHistograms get_histograms(const JsonObject& entry) {
+  if (!entry.has(kHistograms)) return {};
+  const auto histograms = unpack_histograms(get_numbers(entry, kHistograms));
+  if (histograms) return *histograms;
+  fail(ErrorCode::kCorrupt, "{}: \"{}\" holds no histograms", entry.path(), kHistograms);
+}
+
 size_t get_slice(const JsonObject& entry, const Record::Phase& phase) {
   const size_t slice = entry.get_size("slice");
   if (slice < phase.slices.size()) return slice;
@@ -52,6 +62,32 @@ NoiseFloor to_noise_floor(const JsonObject& object) {
 }
 
 }  // namespace
+
+std::vector<double> pack_histograms(const LanguageHistograms& histograms) {
+  std::vector<double> all;
+  for (const auto& [language, histogram] : histograms) {
+    const auto numbers = histogram.to_numbers();
+    all.insert(all.end(), {static_cast<double>(language), static_cast<double>(numbers.size())});
+    all.insert(all.end(), numbers.begin(), numbers.end());
+  }
+  return all;
+}
+
+std::optional<LanguageHistograms> unpack_histograms(std::span<const double> numbers) {
+  LanguageHistograms histograms;
+  while (!numbers.empty()) {
+    if (numbers.size() < 2 || !(numbers[0] >= 0 && numbers[0] < 0x1p32)) return std::nullopt;
+    const auto language = static_cast<size_t>(numbers[0]);
+    const double length = numbers[1];
+    numbers = numbers.subspan(2);
+    if (!(length >= 0 && length <= static_cast<double>(numbers.size()))) return std::nullopt;
+    const auto count = static_cast<size_t>(length);
+    const auto histogram = KlHistogram::from_numbers(numbers.first(count));
+    if (!histogram || !histograms.emplace(language, *histogram).second) return std::nullopt;
+    numbers = numbers.subspan(count);
+  }
+  return histograms;
+}
 
 void Record::read(const JsonObject& entry) {
   if (const auto floor = entry.find_object("noise_floor")) {
@@ -103,8 +139,8 @@ void Record::read_scores(const JsonObject& entry, Phase& phase) {
   } else {
     const auto kl = get_sums(entry, "kl", sequences);
     const auto flips = get_sums(entry, "flips", sequences);
-    std::vector<UnitScore> scores(sequences);
-    for (size_t s = 0; s < sequences; ++s) scores[s] = {nll[s], kl[s], flips[s]};
+    SliceScores scores{std::vector<UnitScore>(sequences), get_histograms(entry)};
+    for (size_t s = 0; s < sequences; ++s) scores.sequences[s] = {nll[s], kl[s], flips[s]};
     is_new = phase.scores.emplace(std::pair(slice, configuration), std::move(scores)).second;
   }
   if (!is_new) {
@@ -147,15 +183,17 @@ Json sums_entry(const std::string& phase, size_t slice, std::span<const double> 
 }
 
 Json scores_entry(const std::string& phase, size_t slice, const std::string& configuration,
-                  std::span<const UnitScore> scores) {
+                  std::span<const UnitScore> scores, const LanguageHistograms& kl_per_token) {
   std::vector<double> nll, kl, flips;
   for (const UnitScore& score : scores) {
     nll.push_back(score.nll);
     kl.push_back(score.kl);
     flips.push_back(score.flips);
   }
-  return {{"phase", phase}, {"slice", slice}, {"configuration", configuration},
-          {"nll", nll},     {"kl", kl},       {"flips", flips}};
+  Json entry = {{"phase", phase}, {"slice", slice}, {"configuration", configuration},
+                {"nll", nll},     {"kl", kl},       {"flips", flips}};
+  if (!kl_per_token.empty()) entry[kHistograms] = pack_histograms(kl_per_token);
+  return entry;
 }
 
 }  // namespace isogloss

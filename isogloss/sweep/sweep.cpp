@@ -191,7 +191,8 @@ SweepResult sweep(Engine& engine, const Model& model, const TokenizedCorpus& cor
   const size_t vocab_size = model.config().vocab_size;
   if (is_matrix(request.mode)) {
     const MatrixPlan matrix = plan_matrix(request, builder);
-    const ScoreTable table = measurer.measure("interventions", matrix.configurations, 1);
+    const ScoreTable table =
+        measurer.measure("interventions", matrix.configurations, 1, Histograms::kKlPerToken);
     if (team.rank() != 0) return result;
     result.baseline = analyse_baseline(corpus, table, 0, vocab_size, options);
     result.matrix = analyse_interventions(corpus, table, 0, matrix.units, matrix.places,

@@ -10,10 +10,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "isogloss/measure/kl_histogram.h"
 #include "isogloss/measure/measure.h"
 #include "isogloss/sweep/team.h"
 
@@ -78,13 +80,25 @@ struct Rank {
   double first_frequency = 0;
 };
 
-// What an intervention on one unit does to something: by metric, in the order of ratio_metrics().
+// What is said of a language in a configuration: ratio_metrics(), then `excess_ppl` (growth of the
+// perplexity), `rho` and `ln_rho` (excess nats, relative to the reference language's; parallel
+// texts only) and `seed_disparity` (the published study's). `equal` is the value where nothing is
+// lost, or as much as by the reference language.
+struct CellMetric {
+  std::string_view name;  // in JSON and CSV
+  double equal = 0;
+};
+std::span<const CellMetric> cell_metrics();
+
+// In the order of cell_metrics(). The test of a difference between two configurations is that it is
+// 0, that of a single configuration that the metric is `equal`.
 using MetricEffects = std::vector<Effect>;
 
 // One intervention, one unit, one language. `share` is of what quantizing everything costs the
 // language in KL; `interaction` is the share minus its mean over languages.
 struct CellEffect {
   MetricEffects metrics;
+  KlQuantiles kl_quantiles;  // per token, with the intervention: no difference
   Effect share;
   Effect interaction;
   Rank rank;  // by KL
@@ -106,10 +120,17 @@ struct SummaryEffect {
   Rank rank;
 };
 
+// How unequally languages lose: largest minus smallest KL and its Gini coefficient, and the study's
+// disparity, its mean over the languages other than the reference.
+struct DisparityEffects {
+  Effect gap, gini, seed_disparity;
+};
+
 struct UnitResult {
   SweepUnit unit;
   std::vector<UnitLanguage> languages;  // in the order of the corpus
   std::optional<SummaryEffect> restore_mean, restore_worst, damage_mean, damage_worst;
+  std::optional<DisparityEffects> restore_disparity, damage_disparity;
   // Most hurt by the unit alone, or helped by restoring it where only that was measured.
   std::string worst_language;
   double sign_agreement = 0;  // share of the languages whose interactions agree in sign
@@ -119,7 +140,10 @@ struct UnitResult {
 struct Baseline {
   Regime regime = Regime::kNormal;
   std::string worst_language;
-  std::vector<std::vector<Measured>> languages;  // [language][metric]
+  std::vector<std::vector<Measured>> languages;  // [language][metric], of cell_metrics()
+  std::vector<double> ppl_reference;             // by language
+  std::vector<KlQuantiles> kl_quantiles;         // by language; none where no matrix is measured
+  Measured gap, gini, seed_disparity;            // as DisparityEffects
   ModelSize size;
 };
 
