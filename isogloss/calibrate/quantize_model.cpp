@@ -78,13 +78,7 @@ FinishedTensor finish_alone(const QuantizeRequest& request, size_t tensor,
   if (scheme.kind == SchemeKind::kGgml && request.imatrix) {
     importance = request.imatrix->means(view.name);
   }
-  std::vector<float> numbers(view.count());
-  decode(view, numbers);
-  try {
-    return {tensor, encode(scheme, numbers, view.rows, view.cols, {importance, kurtosis}), {}};
-  } catch (const Error& error) {
-    fail(error.code(), "'{}': {}", view.name, error.what());
-  }
+  return {tensor, encode(scheme, view, {importance, kurtosis}), {}};
 }
 
 class ModelQuantizer {

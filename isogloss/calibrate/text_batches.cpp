@@ -5,6 +5,7 @@
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/suggest.h"
+#include "isogloss/base/vector_math.h"
 #include "isogloss/calibrate/calibrate_impl.h"
 
 namespace isogloss {
@@ -79,8 +80,8 @@ std::vector<CalibrationBatch> embed_corpus(Engine& engine, const Variant& varian
 }
 
 void check_inputs(const Model& model, size_t tensor, const ProductInput& input) {
+  if (input.rows.empty() || std::isfinite(vector_max_abs(input.rows))) return;
   const auto bad = std::ranges::find_if_not(input.rows, [](float x) { return std::isfinite(x); });
-  if (bad == input.rows.end()) return;
   const auto place = static_cast<size_t>(bad - input.rows.begin());
   fail(ErrorCode::kNotFinite,
        "{}: what '{}' multiplies holds {} at token {} of a batch, column {}; the model is damaged, "

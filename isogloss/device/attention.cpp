@@ -55,9 +55,7 @@ void multiply(Matrix left, Matrix right, size_t depth, size_t columns, float* su
 
 // Softmax in place; the sum in double.
 void softmax(std::span<float> scores) {
-  float most = scores[0];
-#pragma omp simd reduction(max : most)
-  for (size_t i = 0; i < scores.size(); ++i) most = std::max(most, scores[i]);
+  const float most = vector_max(scores);
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (size_t i = 0; i < scores.size(); ++i) {

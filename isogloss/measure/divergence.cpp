@@ -11,13 +11,6 @@
 namespace isogloss {
 namespace {
 
-float maximum(std::span<const float> values) {
-  float most = values[0];
-#pragma omp simd reduction(max : most)
-  for (size_t i = 0; i < values.size(); ++i) most = std::max(most, values[i]);
-  return most;
-}
-
 // The first place of `value`; 0 when it is nowhere (a NaN).
 size_t place_of(std::span<const float> values, float value) {
   const auto found = std::find(values.begin(), values.end(), value);
@@ -52,7 +45,7 @@ double rescaling(float from, float to) {
 
 // The largest logit so far and its place, and the sum of exponentials less it.
 void find_most(LogitSums& sums, std::span<const float> logits, size_t first) {
-  const float most = maximum(logits);
+  const float most = vector_max(logits);
   const bool is_first = first == 0;
   if (!is_first && !(most > sums.most)) return;
   sums.argmax = first + place_of(logits, most);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/vector_math.h"
 #include "isogloss/quantize/encode_impl.h"
 #include "isogloss/quantize/half_impl.h"
 #include "isogloss/quantize/parallel_impl.h"
@@ -40,12 +41,8 @@ void check_range(const Scheme& scheme, std::span<const float> values, size_t col
   const float largest = largest_value(scheme);
   std::atomic<bool> within = true;
   for_ranges(values.size(), kNumbersAtOnce, [&](size_t first, size_t count) {
-    int beyond = 0;
-#pragma omp simd reduction(+ : beyond)
-    for (size_t i = first; i < first + count; ++i) {
-      beyond += std::fabs(values[i]) <= largest ? 0 : 1;  // 1 for NaN
-    }
-    if (beyond > 0) within = false;
+    // Not so for NaN either.
+    if (!(vector_max_abs(values.subspan(first, count)) <= largest)) within = false;
   });
   if (!within) refuse(scheme, values, cols, largest);
 }
@@ -85,13 +82,18 @@ size_t taken_at_once(size_t length) {
   return std::max<size_t>(1, kNumbersAtOnce / length);
 }
 
+// The grid is a copy: bytes that are written through a reference could be its own.
+void write_codes(IntegerGrid grid, const float* numbers, size_t count, uint8_t* codes) {
+#pragma omp simd
+  for (size_t i = 0; i < count; ++i) {
+    codes[i] = static_cast<uint8_t>(static_cast<int>(grid.code(numbers[i])));
+  }
+}
+
 void write_codes(const IntegerGrid& grid, std::span<const float> numbers,
                  std::span<uint8_t> codes) {
   for_ranges(numbers.size(), kNumbersAtOnce, [&](size_t first, size_t count) {
-#pragma omp simd
-    for (size_t i = first; i < first + count; ++i) {
-      codes[i] = static_cast<uint8_t>(static_cast<int>(grid.code(numbers[i])));
-    }
+    write_codes(grid, &numbers[first], count, &codes[first]);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "isogloss/base/vector_math.h"
 #include "isogloss/quantize/encode_impl.h"
 #include "isogloss/quantize/half_impl.h"
 
@@ -24,10 +25,7 @@ float inverse_of(float scale) {
 
 // block_q8_0: the scale in F16, then the codes. ggml-quants.c, quantize_row_q8_0_ref.
 void encode_q8_0(const float* numbers, std::byte* block) {
-  float largest = 0;
-#pragma omp simd reduction(max : largest)
-  for (size_t i = 0; i < kBlock; ++i) largest = std::max(largest, std::fabs(numbers[i]));
-  const float scale = largest / 127;
+  const float scale = vector_max_abs({numbers, kBlock}) / 127;
   const float inverse = inverse_of(scale);
   std::array<int8_t, kBlock> codes;
 #pragma omp simd
@@ -41,13 +39,9 @@ void encode_q8_0(const float* numbers, std::byte* block) {
 
 // The first of the numbers that are largest in size; 0 of zeros.
 float extreme_of(const float* numbers) {
-  float low = 0;
-  float high = 0;
-#pragma omp simd reduction(min : low) reduction(max : high)
-  for (size_t i = 0; i < kBlock; ++i) {
-    low = std::min(low, numbers[i]);
-    high = std::max(high, numbers[i]);
-  }
+  const auto [least, most] = vector_range({numbers, kBlock});
+  const float low = std::min(least, 0.0F);
+  const float high = std::max(most, 0.0F);
   if (high != -low) return high > -low ? high : low;
   if (high == 0) return 0;
   return *std::find_if(numbers, numbers + kBlock, [=](float x) { return std::fabs(x) == high; });

@@ -2,6 +2,7 @@
 #include "isogloss/quantize/grid.h"
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/vector_math.h"
 #include "isogloss/quantize/clip_impl.h"
 #include "isogloss/quantize/encode_impl.h"
 #include "isogloss/quantize/half_impl.h"
@@ -23,14 +24,9 @@ struct Range {
 
 Range range_of(std::span<const float> numbers) {
   return sum_of_chunks(numbers, [](std::span<const float> chunk) {
-    float low = 0;
-    float high = 0;
-#pragma omp simd reduction(min : low) reduction(max : high)
-    for (size_t i = 0; i < chunk.size(); ++i) {
-      low = std::min(low, chunk[i]);
-      high = std::max(high, chunk[i]);
-    }
-    return Range{low, high};
+    if (chunk.empty()) return Range{};
+    const auto [least, most] = vector_range(chunk);
+    return Range{std::min(least, 0.0F), std::max(most, 0.0F)};
   });
 }
 

@@ -115,6 +115,11 @@ struct EncodeOptions {
 EncodedMatrix encode(const Scheme& scheme, std::span<const float> values, size_t rows, size_t cols,
                      const EncodeOptions& options = {});
 
+// The same codes of a tensor's numbers, which are decoded a part at a time where rows stand alone.
+// Throws as this and as decode(); messages name the tensor.
+EncodedMatrix encode(const Scheme& scheme, const TensorView& tensor,
+                     const EncodeOptions& options = {});
+
 // The numbers a runtime would compute with, into `out` of rows * cols places; all threads.
 //   symmetric (code - 2^(B-1)) * s, asymmetric (code - z) * s, HQQ code * s + o; each step rounded
 //   to float.

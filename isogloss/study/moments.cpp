@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/vector_math.h"
 
 namespace isogloss {
 namespace {
@@ -57,13 +58,11 @@ Moments moments_of(std::span<const float> numbers) {
     m3 += square * distance;
     m4 += square * square;
   }
-  float most = 0;
   uint64_t zeros = 0;
   uint64_t near_zero = 0;
-#pragma omp simd reduction(max : most) reduction(+ : zeros, near_zero)
+#pragma omp simd reduction(+ : zeros, near_zero)
   for (size_t i = 0; i < numbers.size(); ++i) {
     const float size = std::abs(numbers[i]);
-    most = std::max(most, size);
     zeros += size == 0 ? 1 : 0;
     near_zero += size < kSeedNearZero ? 1 : 0;
   }
@@ -71,7 +70,7 @@ Moments moments_of(std::span<const float> numbers) {
   moments.m2 = m2;
   moments.m3 = m3;
   moments.m4 = m4;
-  moments.max_abs = static_cast<double>(most);
+  moments.max_abs = static_cast<double>(vector_max_abs(numbers));
   moments.zeros = zeros;
   moments.near_zero = near_zero;
   return moments;

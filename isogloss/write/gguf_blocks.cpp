@@ -2,6 +2,7 @@
 #include <ggml.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -70,16 +71,18 @@ class RowPacker {
   // The first half of a block in the low nibbles, the second in the high ones.
   void pack_nibbles(const uint8_t* codes, std::byte*& out) const {
     constexpr size_t kHalf = kBlock / 2;
+    std::array<uint8_t, kHalf> nibbles;
+    const int shift = shift_;
     for (size_t i = 0; i < kHalf; ++i) {
-      const int low = codes[i] + shift_;
-      const int high = codes[i + kHalf] + shift_;
-      *out++ = static_cast<std::byte>(low | high << 4);
+      nibbles[i] = static_cast<uint8_t>((codes[i] + shift) | (codes[i + kHalf] + shift) << 4);
     }
+    add(out, nibbles.data(), nibbles.size());
   }
 
   static void pack_bytes(const uint8_t* codes, std::byte*& out) {
-    constexpr int kZero = 128;
-    for (size_t i = 0; i < kBlock; ++i) *out++ = static_cast<std::byte>(codes[i] - kZero);
+    std::array<uint8_t, kBlock> bytes;
+    for (size_t i = 0; i < kBlock; ++i) bytes[i] = static_cast<uint8_t>(codes[i] - 128);
+    add(out, bytes.data(), bytes.size());
   }
 
   const EncodedMatrix& matrix_;

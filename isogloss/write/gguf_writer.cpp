@@ -16,6 +16,11 @@ size_t numbers_per_row(const TensorView& tensor) {
   return get_role_info(tensor.role).kind == TensorKind::kBias ? 1 : tensor.cols;
 }
 
+// Whether it is encoded to the bytes that the file takes.
+bool is_whole(const FinishedTensor& tensor) {
+  return tensor.encoded && tensor.encoded->scheme.kind == SchemeKind::kGgml;
+}
+
 }  // namespace
 
 GgufWriter::GgufWriter(const Model& model, GgufLayout layout, const std::filesystem::path& path)
@@ -33,6 +38,8 @@ void GgufWriter::write(const FinishedTensor& tensor) {
     ISOGLOSS_ASSERT(source.bytes.size() == entry.size_bytes());
     write_padded(source.bytes);
   } else {
+    if (is_whole(tensor) && !swaps_rows(model_, source))
+      return write_padded(tensor.encoded->blocks);
     std::vector<std::byte> bytes = to_bytes(tensor, entry);
     ISOGLOSS_ASSERT(bytes.size() == entry.size_bytes());
     if (swaps_rows(model_, source)) {
