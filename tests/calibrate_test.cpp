@@ -176,6 +176,44 @@ TEST_P(FamilyObserved, ShowsEveryProductOfEachHalfBothWays) {
   }
 }
 
+// A half-block in steps is the half-block, and shows what it shows as a whole.
+TEST_P(FamilyObserved, IsTheSameInSteps) {
+  Family family(GetParam());
+  const TokenizedCorpus corpus = text_of(family.model, 2, {"en"});
+  Batch batch;
+  for (const Sequence& sequence : corpus.languages[0].sequences) batch.append(sequence.tokens);
+  HiddenStates hidden = family.engine.embed(family.stored(), batch);
+  using Seen = std::map<Role, std::vector<float>>;
+  for (size_t half = 0; half < Engine::halves(family.model); ++half) {
+    SCOPED_TRACE(half);
+    Seen all, first;
+    Role last = Role::kQuery;
+    const auto record_in = [&last](Seen& seen) {
+      return [&last, &seen](const ProductInput& input) {
+        seen[input.role].assign(input.rows.begin(), input.rows.end());
+        last = input.role;
+      };
+    };
+    HiddenStates stepped = hidden;
+    family.engine.observe_first(family.stored(), half, batch, stepped, record_in(first));
+    HiddenStates input = family.engine.run_to_last_product(family.stored(), half, batch, stepped);
+    family.engine.observe_half(family.stored(), half, batch, stepped, record_in(all));
+    for (size_t t = 0; t < hidden.tokens(); ++t) {
+      ASSERT_TRUE(std::ranges::equal(stepped.row(t), hidden.row(t))) << "a step changed a row";
+    }
+    EXPECT_TRUE(
+        std::ranges::equal(std::span(input.data(), input.tokens() * input.width()), all.at(last)));
+    all.erase(last);
+    EXPECT_EQ(first, all);
+
+    family.engine.run_last_product(family.stored(), half, input, stepped);
+    family.engine.run_half(family.stored(), half, batch, hidden);
+    for (size_t t = 0; t < hidden.tokens(); ++t) {
+      ASSERT_TRUE(std::ranges::equal(stepped.row(t), hidden.row(t))) << "token " << t;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, FamilyObserved, testing::ValuesIn(family_names()), test_name);
 
 TEST(Overrides, ComputeWhatAnAssignmentDoes) {
@@ -292,7 +330,7 @@ class FamilyCalibrated : public testing::TestWithParam<std::string> {
   // Error of a method over that of round-to-nearest at the same bits, on text it has not seen.
   double relative_error(const std::string& method) {
     Family family(GetParam());
-    const TokenizedCorpus seen = text_of(family.model, 12);
+    const TokenizedCorpus seen = text_of(family.model, 16);
     const TokenizedCorpus unseen = text_of(family.model, 4, {"fr", "ru"});
     Calibration calibration{.corpus = &seen};
     calibration.weights = language_weights(seen, Weighting::kEqual);

@@ -1,6 +1,7 @@
 // Text on its way through a model, and what is done to one half-block at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -14,6 +15,7 @@ struct CalibrationBatch {
   size_t language = 0;
   Batch batch;
   HiddenStates hidden;
+  HiddenStates last_input;  // of the half-block at hand, where it is known; else no tokens
 };
 
 // The whole corpus before the first block, language by language; a batch has at most
@@ -43,10 +45,14 @@ struct HalfTask {
   const Scheme& scheme(size_t tensor) const { return request->assignment->schemes[tensor]; }
 };
 
-// The tensors of a half-block that take GPTQ, or AWQ with the norms and biases it changes. Notes
-// are added to `notes`.
-std::vector<FinishedTensor> gptq_half(const HalfTask& task, std::vector<QuantizeNote>& notes);
+// The tensors of a half-block that take AWQ, with the norms and biases it changes. Notes are added
+// to `notes`.
 std::vector<FinishedTensor> awq_half(const HalfTask& task, std::vector<QuantizeNote>& notes);
+
+// Those that take GPTQ, as they are finished: `keep` makes task.variant compute with them. Batches
+// may have their last_input afterwards.
+using KeepFinished = std::function<void(std::vector<FinishedTensor> finished)>;
+void gptq_half(const HalfTask& task, std::vector<QuantizeNote>& notes, const KeepFinished& keep);
 
 // Excess kurtosis of the blocks' matrices, layers weighed by the mean norm of what they write, as
 // the two readings of the published study's "effective kurtosis" have it.

@@ -1,4 +1,6 @@
-// GPTQ over one half-block: Hessians of what its products read, then codes.
+// GPTQ over one half-block, in the order in which its products follow each other ("true sequential"
+// in AutoGPTQ): Hessians of what the first ones read, their codes, and Hessians of what these make
+// the last one read.
 #include <set>
 
 #include "isogloss/base/error.h"
@@ -13,6 +15,10 @@ struct InputGroup {
   std::vector<size_t> tensors;
   Hessian hessian;
 };
+
+// Of inputs to last products that are kept until the half-block is run with its codes: what 65536
+// tokens take in a layer of 4096. Beyond it they are computed again.
+constexpr uint64_t kMostKeptInputs = uint64_t{1} << 30;
 
 class HessianSums {
  public:
@@ -76,20 +82,12 @@ void add_notes(const HalfTask& task, const InputGroup& group, const GptqSolver& 
   }
 }
 
-}  // namespace
-
-std::vector<FinishedTensor> gptq_half(const HalfTask& task, std::vector<QuantizeNote>& notes) {
+// Codes of the tensors whose Hessians are known.
+std::vector<FinishedTensor> solve(const HalfTask& task, std::vector<InputGroup>& groups,
+                                  std::vector<QuantizeNote>& notes) {
   const Calibration& calibration = *task.request->calibration;
-  const auto tokens = count_tokens(*calibration.corpus);
-  HessianSums sums(task);
-  for (CalibrationBatch& batch : *task.batches) {
-    const double count = static_cast<double>(tokens[batch.language]);
-    const double factor = 2 * calibration.weights[batch.language] / count;
-    task.engine->observe_half(task.variant, task.half, batch.batch, batch.hidden,
-                              sums.observer(factor));
-  }
   std::vector<FinishedTensor> finished;
-  for (InputGroup& group : sums.groups()) {
+  for (InputGroup& group : groups) {
     check_length(task, group);
     const GptqSolver solver(std::move(group.hessian),
                             {.damping = calibration.damping, .act_order = calibration.act_order});
@@ -102,6 +100,41 @@ std::vector<FinishedTensor> gptq_half(const HalfTask& task, std::vector<Quantize
     add_notes(task, group, solver, notes);
   }
   return finished;
+}
+
+// The product whose result a half-block adds.
+Role last_role(size_t half) {
+  return half % 2 == 0 ? Role::kAttentionOutput : Role::kFfnDown;
+}
+
+}  // namespace
+
+void gptq_half(const HalfTask& task, std::vector<QuantizeNote>& notes, const KeepFinished& keep) {
+  const Calibration& calibration = *task.request->calibration;
+  const auto tokens = count_tokens(*calibration.corpus);
+  const auto factor_of = [&](const CalibrationBatch& batch) {
+    return 2 * calibration.weights[batch.language] / static_cast<double>(tokens[batch.language]);
+  };
+  HessianSums first(task);
+  for (CalibrationBatch& batch : *task.batches) {
+    task.engine->observe_first(task.variant, task.half, batch.batch, batch.hidden,
+                               first.observer(factor_of(batch)));
+  }
+  keep(solve(task, first.groups(), notes));
+
+  // The last product reads what the codes so far make of the text.
+  const Role role = last_role(task.half);
+  HessianSums last(task);
+  uint64_t kept = 0;
+  for (CalibrationBatch& batch : *task.batches) {
+    HiddenStates input =
+        task.engine->run_to_last_product(task.variant, task.half, batch.batch, batch.hidden);
+    const std::span<const float> rows(input.data(), input.tokens() * input.width());
+    last.observer(factor_of(batch))({role, input.width(), rows});
+    kept += rows.size_bytes();
+    if (kept <= kMostKeptInputs) batch.last_input = std::move(input);
+  }
+  keep(solve(task, last.groups(), notes));
 }
 
 }  // namespace isogloss

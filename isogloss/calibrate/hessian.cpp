@@ -1,12 +1,11 @@
 // The Hessian of a matrix's squared output error: sums of x x^T over tokens.
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "isogloss/base/error.h"
 #include "isogloss/calibrate/solvers_impl.h"
+#include "isogloss/device/gram.h"
 
 namespace isogloss {
 namespace {
@@ -38,7 +37,7 @@ bool is_finite(const Hessian& hessian) {
 }  // namespace
 
 Hessian::Hessian(size_t cols) : cols_(cols), upper_(cols * cols, 0.0F) {
-  ISOGLOSS_ASSERT(cols > 0 && cols <= std::numeric_limits<blasint>::max());
+  ISOGLOSS_ASSERT(cols > 0 && cols <= size_t{std::numeric_limits<int32_t>::max()});  // LAPACK's
 }
 
 void Hessian::add(std::span<const float> rows, double factor) {
@@ -46,11 +45,9 @@ void Hessian::add(std::span<const float> rows, double factor) {
   ISOGLOSS_ASSERT(std::isfinite(factor) && factor > 0);
   const size_t count = rows.size() / cols_;
   tokens_ += count;
-  // OpenBLAS sums a few hundred tokens in registers before it adds them to the matrix, which is
-  // what keeps the rounding of long sums small.
-  const auto width = static_cast<blasint>(cols_);
-  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, width, static_cast<blasint>(count),
-              static_cast<float>(factor), rows.data(), width, 1.0F, upper_.data(), width);
+  // Tokens are summed in registers, a few hundred at a time, which is what keeps the rounding of
+  // long sums small.
+  if (count > 0) add_gram(rows, cols_, static_cast<float>(factor), upper_);
   if (!is_finite(*this)) not_finite(rows, cols_);
 }
 

@@ -152,32 +152,43 @@ std::map<size_t, FinishedTensor> ModelQuantizer::finish_half(const std::vector<s
                                                              size_t half) {
   const HalfTask task{engine_, &request_, half, tensors, &batches_, variant()};
   std::map<size_t, FinishedTensor> ready;
+  // Batches are run with it from now on.
+  const auto keep_one = [&](FinishedTensor&& finished) {
+    const size_t tensor = finished.tensor;
+    if (finished.encoded || !finished.numbers.empty()) overrides_[tensor] = numbers_of(finished);
+    ready.emplace(tensor, std::move(finished));
+  };
   const auto keep = [&](std::vector<FinishedTensor> finished) {
-    for (FinishedTensor& tensor : finished) ready.emplace(tensor.tensor, std::move(tensor));
+    for (FinishedTensor& tensor : finished) keep_one(std::move(tensor));
+  };
+  const auto takes = [&](size_t tensor, Method method) {
+    const Scheme& scheme = request_.assignment->schemes[tensor];
+    return scheme.kind == SchemeKind::kInteger && scheme.method == method;
   };
   const auto has = [&](Method method) {
-    return std::ranges::any_of(tensors, [&](size_t tensor) {
-      const Scheme& scheme = request_.assignment->schemes[tensor];
-      return scheme.kind == SchemeKind::kInteger && scheme.method == method;
-    });
+    return std::ranges::any_of(tensors, [&](size_t tensor) { return takes(tensor, method); });
   };
   if (has(Method::kAwq)) keep(awq_half(task, notes_));
-  if (has(Method::kGptq)) keep(gptq_half(task, notes_));
   for (const size_t tensor : tensors) {
-    if (!ready.contains(tensor)) ready.emplace(tensor, finish_alone(request_, tensor, kurtosis_));
+    if (ready.contains(tensor) || takes(tensor, Method::kGptq)) continue;
+    keep_one(finish_alone(request_, tensor, kurtosis_));
   }
+  if (has(Method::kGptq)) gptq_half(task, notes_, keep);
   return ready;
 }
 
 void ModelQuantizer::run_half(size_t half) {
   const auto tensors = next_run();
   auto ready = finish_half(tensors, half);
-  for (const auto& [tensor, finished] : ready) {
-    if (finished.encoded || !finished.numbers.empty()) overrides_[tensor] = numbers_of(finished);
-  }
   const bool is_last = half + 1 == Engine::halves(model_);
   for (CalibrationBatch& batch : batches_) {
-    if (!is_last) engine_->run_half(variant(), half, batch.batch, batch.hidden);
+    if (is_last) break;
+    if (batch.last_input.tokens() > 0) {
+      engine_->run_last_product(variant(), half, batch.last_input, batch.hidden);
+      batch.last_input = {};
+    } else {
+      engine_->run_half(variant(), half, batch.batch, batch.hidden);
+    }
   }
   overrides_.clear();
   while (next_ <= tensors.back()) finish_next(ready);

@@ -122,12 +122,49 @@ struct Engine::Impl {
   void compute(Graph& graph, ggml_tensor* result, float* out) {
     graph.compute(device, allocator.get(), result, out);
   }
+  // see(block), of a half-block that leaves `hidden` as it is.
+  template <typename See>
+  void look_into(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
+                 const See& see);
+  // Adds what a branch is, normed and scaled as the family does, to the stream, which is `hidden`.
+  void add_branch(Graph& graph, size_t half, ggml_tensor* stream, ggml_tensor* branch,
+                  HiddenStates& hidden);
 
   Device::Impl& device;
   WeightCache cache;
   RotationCache rotations;
   std::unique_ptr<ggml_gallocr, AllocatorDeleter> allocator;
 };
+
+template <typename See>
+void Engine::Impl::look_into(const Variant& variant, size_t half, const Batch& batch,
+                             HiddenStates& hidden, const See& see) {
+  const ModelConfig& config = variant.model->config();
+  ISOGLOSS_ASSERT(half < halves(*variant.model));
+  ISOGLOSS_ASSERT(hidden.tokens() == batch.size() && hidden.width() == config.width);
+  if (batch.size() == 0) return;
+  const bool borrows = config.parallel_blocks && half % 2 == 0;
+  if (borrows) hidden.keep_block_input();
+  ISOGLOSS_ASSERT(!config.parallel_blocks || hidden.block_input() != nullptr);
+  HalfBlock block(variant, half, batch, hidden, cache, rotations);
+  see(block);
+  if (borrows) hidden.drop_block_input();
+}
+
+void Engine::Impl::add_branch(Graph& graph, size_t half, ggml_tensor* stream, ggml_tensor* branch,
+                              HiddenStates& hidden) {
+  const ModelConfig& config = graph.config();
+  const size_t layer = half / 2;
+  const HalfRoles& roles = roles_of(config, half);
+  branch = graph.norm_by(roles.branch_norm, roles.branch_norm, branch, layer);
+  branch = graph.scale(branch, config.residual_scale);
+  if (config.norm_after) {
+    ggml_tensor* sum = ggml_add(graph.context(), stream, branch);
+    compute(graph, graph.norm_by(roles.norm, roles.norm_bias, sum, layer), hidden.data());
+  } else {
+    compute(graph, ggml_add_inplace(graph.context(), stream, branch), nullptr);
+  }
+}
 
 HiddenStates Engine::Impl::look_up(const Variant& variant, const Batch& batch) {
   const Weight tokens = cache.get(variant, Role::kTokenEmbedding);
@@ -199,8 +236,6 @@ void Engine::run_half(const Variant& variant, size_t half, const Batch& batch, H
   ISOGLOSS_ASSERT(half < halves(*variant.model));
   ISOGLOSS_ASSERT(hidden.tokens() == batch.size() && hidden.width() == config.width);
   if (batch.size() == 0) return;
-  const size_t layer = half / 2;
-  const HalfRoles& roles = roles_of(config, half);
   if (config.parallel_blocks && half % 2 == 0) hidden.keep_block_input();
   ISOGLOSS_ASSERT(!config.parallel_blocks || hidden.block_input() != nullptr);
 
@@ -208,34 +243,56 @@ void Engine::run_half(const Variant& variant, size_t half, const Batch& batch, H
   // The addition writes over a stream that products read as it is.
   if (observer && block.reads_stream) observe_half(variant, half, batch, hidden, observer);
   const bool observed = observer && !block.reads_stream;
-  Graph& graph = block.graph;
-  if (observed) graph.keep_inputs();
-  ggml_tensor* branch = graph.norm_by(roles.branch_norm, roles.branch_norm, block.branch, layer);
-  branch = graph.scale(branch, config.residual_scale);
-  if (config.norm_after) {
-    ggml_tensor* sum = ggml_add(graph.context(), block.stream, branch);
-    impl_->compute(graph, graph.norm_by(roles.norm, roles.norm_bias, sum, layer), hidden.data());
-  } else {
-    impl_->compute(graph, ggml_add_inplace(graph.context(), block.stream, branch), nullptr);
-  }
-  if (observed) graph.show_inputs(observer);
+  if (observed) block.graph.keep_inputs();
+  impl_->add_branch(block.graph, half, block.stream, block.branch, hidden);
+  if (observed) block.graph.show_inputs(observer);
   if (half % 2 == 1) hidden.drop_block_input();
 }
 
 void Engine::observe_half(const Variant& variant, size_t half, const Batch& batch,
                           HiddenStates& hidden, const ProductObserver& observer) {
+  impl_->look_into(variant, half, batch, hidden, [&](HalfBlock& block) {
+    block.graph.keep_inputs();
+    impl_->compute(block.graph, block.graph.last_input(), nullptr);
+    block.graph.show_inputs(observer);
+  });
+}
+
+void Engine::observe_first(const Variant& variant, size_t half, const Batch& batch,
+                           HiddenStates& hidden, const ProductObserver& observer) {
+  impl_->look_into(variant, half, batch, hidden, [&](HalfBlock& block) {
+    block.graph.keep_inputs();
+    if (!block.reads_stream) impl_->compute(block.graph, block.graph.first_input(), nullptr);
+    block.graph.show_first_inputs(observer);
+  });
+}
+
+HiddenStates Engine::run_to_last_product(const Variant& variant, size_t half, const Batch& batch,
+                                         HiddenStates& hidden) {
+  HiddenStates input;
+  impl_->look_into(variant, half, batch, hidden, [&](HalfBlock& block) {
+    ggml_tensor* last = block.graph.last_input();
+    input = HiddenStates(batch.size(), static_cast<size_t>(last->ne[0]));
+    impl_->compute(block.graph, last, input.data());
+  });
+  return input;
+}
+
+void Engine::run_last_product(const Variant& variant, size_t half, HiddenStates& input,
+                              HiddenStates& hidden) {
   const ModelConfig& config = variant.model->config();
-  ISOGLOSS_ASSERT(half < halves(*variant.model));
-  ISOGLOSS_ASSERT(hidden.tokens() == batch.size() && hidden.width() == config.width);
-  if (batch.size() == 0) return;
-  const bool borrows = config.parallel_blocks && half % 2 == 0;
-  if (borrows) hidden.keep_block_input();
-  ISOGLOSS_ASSERT(!config.parallel_blocks || hidden.block_input() != nullptr);
-  HalfBlock block(variant, half, batch, hidden, impl_->cache, impl_->rotations);
-  block.graph.keep_inputs();
-  impl_->compute(block.graph, block.graph.last_input(), nullptr);
-  block.graph.show_inputs(observer);
-  if (borrows) hidden.drop_block_input();
+  ISOGLOSS_ASSERT(hidden.tokens() == input.tokens() && hidden.width() == config.width);
+  if (hidden.tokens() == 0) return;
+  if (config.parallel_blocks && half % 2 == 0) hidden.keep_block_input();
+  Graph graph(variant, impl_->cache);
+  const auto rows_of = [&](HiddenStates& states) {
+    return graph.external(states.data(), TensorType::kF32, states.width(), states.tokens());
+  };
+  ggml_tensor* stream = rows_of(hidden);
+  ggml_tensor* branch = half % 2 == 0 ? attention_output(graph, rows_of(input), half / 2)
+                                      : mlp_output(graph, rows_of(input), half / 2);
+  impl_->add_branch(graph, half, stream, branch, hidden);
+  if (half % 2 == 1) hidden.drop_block_input();
 }
 
 HiddenStates Engine::head_input(const Variant& variant, HiddenStates& hidden) {

@@ -118,6 +118,16 @@ class Engine {
   void observe_half(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
                     const ProductObserver& observer);
 
+  // A half-block in steps, for weights that change between them. First, what the products show that
+  // read its own input, normed; then what its last product reads, [tokens][cols]; `hidden` stays as
+  // it is. Then the last product over that, and all that follows, into `hidden`, as run_half().
+  void observe_first(const Variant& variant, size_t half, const Batch& batch, HiddenStates& hidden,
+                     const ProductObserver& observer);
+  HiddenStates run_to_last_product(const Variant& variant, size_t half, const Batch& batch,
+                                   HiddenStates& hidden);
+  void run_last_product(const Variant& variant, size_t half, HiddenStates& input,
+                        HiddenStates& hidden);
+
   // What the head multiplies: each row of `hidden` normed, projected and scaled as the family does.
   HiddenStates head_input(const Variant& variant, HiddenStates& hidden);
 

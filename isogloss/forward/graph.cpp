@@ -81,13 +81,22 @@ void Graph::keep_inputs() {
   keeps_inputs_ = true;
 }
 
+void Graph::show(const Product& product, const ProductObserver& observer) {
+  const ggml_tensor* input = product.input;
+  ISOGLOSS_ASSERT(ggml_is_contiguous(input));
+  const auto* numbers = static_cast<const float*>(input->data);
+  observer({product.role,
+            static_cast<size_t>(input->ne[0]),
+            {numbers, static_cast<size_t>(ggml_nelements(input))}});
+}
+
 void Graph::show_inputs(const ProductObserver& observer) const {
-  for (const auto& [role, input] : products_) {
-    ISOGLOSS_ASSERT(ggml_is_contiguous(input));
-    const auto* numbers = static_cast<const float*>(input->data);
-    observer({role,
-              static_cast<size_t>(input->ne[0]),
-              {numbers, static_cast<size_t>(ggml_nelements(input))}});
+  for (const Product& product : products_) show(product, observer);
+}
+
+void Graph::show_first_inputs(const ProductObserver& observer) const {
+  for (const Product& product : products_) {
+    if (product.input == products_.front().input) show(product, observer);
   }
 }
 

@@ -47,16 +47,20 @@ class Graph {
   void compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* result, float* out);
 
   // What the products of linear_by() read, of which the last depends on all others. Kept, they can
-  // be shown once they were computed.
+  // be shown once they were computed: all, or those that read the same as the first.
   void keep_inputs();
+  ggml_tensor* first_input() { return products_.front().input; }
   ggml_tensor* last_input() { return products_.back().input; }
   void show_inputs(const ProductObserver& observer) const;
+  void show_first_inputs(const ProductObserver& observer) const;
 
  private:
   struct Product {
     Role role;
     ggml_tensor* input;
   };
+
+  static void show(const Product& product, const ProductObserver& observer);
 
   const Variant& variant_;
   WeightCache& cache_;
@@ -106,8 +110,11 @@ std::vector<float> alibi_slopes(const ModelConfig& config);
 void add_sinusoid(size_t place, std::span<float> row);
 
 // What a half-block adds to the stream; `input` is what it reads: [width, tokens].
+// Their last products, over what they read, are by attention_output() and mlp_output().
 ggml_tensor* attention_branch(Graph& graph, ggml_tensor* input, const RotationShape* rotation,
                               const AttentionShape& shape, size_t layer);
 ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* input, size_t layer);
+ggml_tensor* attention_output(Graph& graph, ggml_tensor* mixed, size_t layer);
+ggml_tensor* mlp_output(Graph& graph, ggml_tensor* inner, size_t layer);
 
 }  // namespace isogloss

@@ -43,6 +43,10 @@ ggml_tensor* attention_branch(Graph& graph, ggml_tensor* input, const RotationSh
   q = norm_and_rotate(graph, q, Role::kQueryNorm, rotation, layer);
   k = norm_and_rotate(graph, k, Role::kKeyNorm, rotation, layer);
   ggml_tensor* mixed = packed_attention(graph.context(), q, k, v, shape);
+  return attention_output(graph, mixed, layer);
+}
+
+ggml_tensor* attention_output(Graph& graph, ggml_tensor* mixed, size_t layer) {
   return graph.linear_by(Role::kAttentionOutput, Role::kAttentionOutputBias, mixed, layer);
 }
 
@@ -62,6 +66,10 @@ ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* input, size_t layer) {
   }
   ggml_tensor* inner = gate ? activate(graph.context(), config.activation, gate, up)
                             : activate(graph.context(), config.activation, up, nullptr);
+  return mlp_output(graph, inner, layer);
+}
+
+ggml_tensor* mlp_output(Graph& graph, ggml_tensor* inner, size_t layer) {
   return graph.linear_by(Role::kFfnDown, Role::kFfnDownBias, inner, layer);
 }
 
