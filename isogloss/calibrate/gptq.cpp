@@ -4,8 +4,6 @@
 // algorithm 1.
 //
 // The matrix lies transposed, a column in one piece, so that a step works on many rows at once.
-#include <cblas.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -13,6 +11,7 @@
 
 #include "isogloss/base/error.h"
 #include "isogloss/calibrate/solvers_impl.h"
+#include "isogloss/device/outer_products.h"
 #include "isogloss/quantize/grid.h"
 
 namespace isogloss {
@@ -241,13 +240,9 @@ Chunk Walk::round_column(size_t place, size_t first_row) {
 // What the errors of a block take from all columns after it.
 void Walk::spread(Range block) {
   if (block.end == cols_) return;
-  const auto rest = static_cast<blasint>(cols_ - block.end);
-  const auto width = static_cast<blasint>(block.end - block.begin);
-  const auto rows = static_cast<blasint>(rows_);
-  const auto stride = static_cast<blasint>(stride_);
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, rest, rows, width, -1.0F,
-              &factor_[block.begin * cols_ + block.end], static_cast<blasint>(cols_),
-              errors(block.begin, 0), stride, 1.0F, values(block.end, 0), stride);
+  add_outer_products(block.end - block.begin, cols_ - block.end, rows_, -1,
+                     {&factor_[block.begin * cols_ + block.end], cols_},
+                     {errors(block.begin, 0), stride_}, {values(block.end, 0), stride_});
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include "isogloss/base/error.h"
 #include "isogloss/calibrate/solvers_impl.h"
-#include "isogloss/device/gram.h"
+#include "isogloss/device/outer_products.h"
 
 namespace isogloss {
 namespace {
@@ -46,8 +46,15 @@ void Hessian::add(std::span<const float> rows, double factor) {
   const size_t count = rows.size() / cols_;
   tokens_ += count;
   // Tokens are summed in registers, a few hundred at a time, which is what keeps the rounding of
-  // long sums small.
-  if (count > 0) add_gram(rows, cols_, static_cast<float>(factor), upper_);
+  // long sums small. A band of rows of the sums from its first diagonal place on is wide enough for
+  // the speed of a product, and little of it lies below the diagonal.
+  constexpr size_t kBand = 512;
+  for (size_t first = 0; count > 0 && first < cols_; first += kBand) {
+    const StridedRows<const float> part{rows.data() + first, cols_};
+    add_outer_products(count, std::min(kBand, cols_ - first), cols_ - first,
+                       static_cast<float>(factor), part, part,
+                       {&upper_[first * (cols_ + 1)], cols_});
+  }
   if (!is_finite(*this)) not_finite(rows, cols_);
 }
 
