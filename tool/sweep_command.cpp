@@ -143,18 +143,28 @@ Json describe_run(const SweepArguments& a, const Model& model, const Corpus& cor
             {"threads", device.threads()}}}};
 }
 
-std::string explain(const SweepPlan& plan) {
+// "40 s", "12 min", "3.5 h".
+std::string duration_text(double seconds) {
+  if (seconds < 100) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 6000) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+// `speed` in multiply-adds a second.
+std::string explain(const SweepPlan& plan, double speed) {
   const auto ratio = [](double naive, double planned) { return naive / planned; };
   return fmt::format(
       "{} units, {} configurations\n"
       "{} half-block evaluations planned, {} one configuration at a time ({:.2f} times as many)\n"
       "{:.3g} multiply-adds planned, {:.3g} as {} plain audits ({:.2f} times as many)\n"
-      "{} slice{} of the corpus, {:.1f} MiB of hidden states\n",
+      "{} slice{} of the corpus, {:.1f} MiB of hidden states\n"
+      "about {} by one process here, at {:.3g} multiply-adds a second\n",
       plan.units, plan.configurations, plan.half_blocks, plan.naive_half_blocks,
       ratio(static_cast<double>(plan.naive_half_blocks), static_cast<double>(plan.half_blocks)),
       plan.multiply_adds, plan.naive_multiply_adds, plan.configurations,
       ratio(plan.naive_multiply_adds, plan.multiply_adds), plan.slices, plan.slices == 1 ? "" : "s",
-      static_cast<double>(plan.hidden_bytes) / (1 << 20));
+      static_cast<double>(plan.hidden_bytes) / (1 << 20), duration_text(plan.multiply_adds / speed),
+      speed);
 }
 
 void write_outputs(const SweepArguments& arguments, const SweepReport& report, bool color) {
@@ -196,7 +206,10 @@ Outcome run_in(Team& team, const SweepArguments& arguments) {
   engine_options.compute = parse_compute_type(arguments.compute.compute);
   divide_memory(arguments.compute, model, engine_options, options, team.size_here());
   if (arguments.explain) {
-    if (keeps_results) write_result("-", explain(plan_sweep(model, tokens, request, options)));
+    if (!keeps_results) return Outcome::kDone;
+    const SweepPlan plan = plan_sweep(model, tokens, request, options);
+    Engine engine(device, engine_options);
+    write_result("-", explain(plan, measure_speed(engine, model, tokens, options)));
     return Outcome::kDone;
   }
   Json run;

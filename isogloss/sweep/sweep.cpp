@@ -1,6 +1,7 @@
 #include "isogloss/sweep/sweep.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "isogloss/base/error.h"
@@ -165,6 +166,30 @@ SweepPlan plan_sweep(const Model& model, const TokenizedCorpus& corpus, const Sw
   }
   plan.hidden_bytes = most * planned.states * model.config().width * sizeof(float);
   return plan;
+}
+
+double measure_speed(Engine& engine, const Model& model, const TokenizedCorpus& corpus,
+                     const ScoringOptions& options) {
+  constexpr size_t kMostTokens = 1024;
+  const auto ids = all_sequences(corpus);
+  size_t count = 0;
+  for (size_t tokens = 0; count < ids.size() && tokens < kMostTokens; ++count) {
+    tokens += get_sequence(corpus, ids[count]).tokens.size();
+  }
+  const Assignment stored = unchanged(model);
+  const Variant reference{&model, &stored};
+  const Configuration configuration{"reference", reference};
+  const ScoreSink sink{[](size_t, SequenceId, const TokenScore&) {}, {}};
+  double speed = 0;
+  for (int run = 0; run < 2; ++run) {  // the first decodes weights
+    Meter meter(1, {});
+    const auto start = std::chrono::steady_clock::now();
+    score_slice(engine, reference, std::span(&configuration, 1), corpus,
+                std::span(ids).first(count), options, meter, sink);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    speed = meter.done() / seconds.count();
+  }
+  return speed;
 }
 
 SweepResult sweep(Engine& engine, const Model& model, const TokenizedCorpus& corpus,

@@ -278,6 +278,11 @@ struct SweepPlan {
 SweepPlan plan_sweep(const Model& model, const TokenizedCorpus& corpus, const SweepRequest& request,
                      const SweepOptions& options);
 
+// Multiply-adds a second that scoring takes here, by the first sequences of the corpus: what a
+// plan's are to be divided by. Takes a second or so.
+double measure_speed(Engine& engine, const Model& model, const TokenizedCorpus& corpus,
+                     const ScoringOptions& options);
+
 // A directory in which measurements are kept as they are made, so that a later process can go on
 // where one was stopped: run.json says of what they are, journal.jsonl has them.
 class RunDirectory {
