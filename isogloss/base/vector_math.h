@@ -9,7 +9,7 @@
 
 namespace isogloss {
 
-// Its part for x in [-87, 87].
+// vector_exp() of x in [-87, 87], where nothing is to be clamped.
 inline float vector_exp_in_range(float x) {
   constexpr float kLog2E = 1.44269504088896341F;
   constexpr float kLn2High = 0.693359375F;

@@ -137,10 +137,9 @@ MetricEffects LanguageMetrics::effects(Change change) const {
     effects.push_back(ratio_effect(info.metric, change));
   }
   const auto add = [&](const Series& series, const std::string& status) {
-    // Only the reference's own loss is known without a second configuration to compare with.
-    const double equal = cell_metrics()[effects.size()].equal;
-    const bool alone = change.from == kNoConfiguration;
-    effects.push_back(effect_of_series(series, alone ? equal : 0, status));
+    const bool is_difference = change.from != kNoConfiguration;
+    const double under_null = is_difference ? 0 : cell_metrics()[effects.size()].equal;
+    effects.push_back(effect_of_series(series, under_null, status));
   };
   const auto log_rho = [this](size_t place, const Columns& totals, size_t d) {
     return log_of_excess(totals) - references_.log_excess(place)[d];
