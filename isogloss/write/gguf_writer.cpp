@@ -37,11 +37,10 @@ void GgufWriter::write(const FinishedTensor& tensor) {
   if (as_stored && !from_directory_) {
     ISOGLOSS_ASSERT(source.bytes.size() == entry.size_bytes());
     write_padded(source.bytes);
+  } else if (is_whole(tensor) && !swaps_rows(model_, source)) {
+    ISOGLOSS_ASSERT(tensor.encoded->blocks.size() == entry.size_bytes());
+    write_padded(tensor.encoded->blocks);
   } else {
-    if (is_whole(tensor) && !swaps_rows(model_, source)) {
-      write_padded(tensor.encoded->blocks);
-      return;
-    }
     std::vector<std::byte> bytes = to_bytes(tensor, entry);
     ISOGLOSS_ASSERT(bytes.size() == entry.size_bytes());
     if (swaps_rows(model_, source)) {
