@@ -15,6 +15,7 @@
 #include <set>
 
 #include "isogloss/base/file.h"
+#include "isogloss/base/half.h"
 #include "isogloss/base/random.h"
 #include "isogloss/base/vector_math.h"
 #include "model_files.h"

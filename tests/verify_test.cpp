@@ -77,8 +77,9 @@ double value_of(const Measured& measured) {
 
 class SoundFile : public testing::TestWithParam<std::string> {};
 
+// GPT-2 has the GELU that llama.cpp rounds where it rounds nothing else.
 TEST_P(SoundFile, DoesInLlamaCppWhatAnAuditPredicts) {
-  Verifying ours("llama");
+  Verifying ours("gpt2");
   const Model written = read_model(ours.write(GetParam()));
   const VerifyResult result = ours.verified(written, ours.options());
   EXPECT_TRUE(result.agrees());
@@ -101,13 +102,26 @@ TEST_P(SoundFile, DoesInLlamaCppWhatAnAuditPredicts) {
                 kPackingTolerance * kl);
     EXPECT_NEAR(found.predicted.ppl, expected.ppl, kPackingTolerance * expected.ppl);
     ASSERT_TRUE(found.exact);
-    EXPECT_LT(value_of(found.exact->kl_of_runtime), result.limits.most_exact_kl);
+    EXPECT_LT(value_of(found.exact->kl_of_runtime), result.limits.order_kl);
     // What runs rounds more than what is exact.
     EXPECT_GT(value_of(found.runtime.kl_of_runtime), value_of(found.exact->kl_of_runtime));
+    EXPECT_GT(value_of(found.runtime.kl_of_rounding), value_of(found.exact->kl_of_rounding));
+    EXPECT_GT(value_of(found.exact->kl_of_rounding), 0);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(, SoundFile, testing::Values("q8_0", "q4_0", "rtn-int4-g32"), test_name);
+
+TEST(Verify, ExpectsNoRoundingWhereTheRuntimeHasNone) {
+  Verifying ours("llama");
+  const Model written = read_model(ours.write("q8_0"));
+  const VerifyResult result = ours.verified(written, ours.options());
+  EXPECT_TRUE(result.agrees());
+  for (const LanguageVerification& language : result.languages) {
+    EXPECT_EQ(value_of(language.exact->kl_of_rounding), 0);
+    EXPECT_GT(value_of(language.runtime.kl_of_rounding), 0);
+  }
+}
 
 // The file that runs is not the one that was read.
 TEST(Verify, FindsThatTheRuntimeComputesAnotherModel) {
@@ -163,29 +177,38 @@ TEST(Verify, RefusesAFileOfAnotherModel) {
   EXPECT_EQ(failure_of([&] { ours.verified(written, ours.options()); }).code, ErrorCode::kMismatch);
 }
 
-// A language with these losses a token, and this divergence of the runtime without rounding.
-LanguageVerification language_of(double loss, double exact_kl) {
+struct Divergence {
+  double of_runtime = 0, of_rounding = 0;
+};
+
+// A language with these losses a token, and these divergences of the runtime.
+LanguageVerification language_of(double loss, Divergence exact, Divergence runtime) {
   const auto measured = [](double value) { return Measured{Estimate{value, value, value}, ""}; };
   LanguageVerification language;
   language.predicted.metrics.fill(measured(loss));
-  language.runtime.kl_of_runtime = measured(0);
+  language.runtime.kl_of_runtime = measured(runtime.of_runtime);
+  language.runtime.kl_of_rounding = measured(runtime.of_rounding);
   language.exact.emplace();
   language.exact->metrics.fill(measured(loss));
   language.exact->differences.fill(measured(0));
-  language.exact->kl_of_runtime = measured(exact_kl);
+  language.exact->kl_of_runtime = measured(exact.of_runtime);
+  language.exact->kl_of_rounding = measured(exact.of_rounding);
   return language;
 }
 
-TEST(FindDisagreement, HoldsWhatRoundingLeavesToItsLimitWhateverTheLoss) {
-  VerifyResult result;
-  result.most_runtime_kl = result.limits.most_quantized_kl;
-  const double most = result.limits.most_exact_kl;
-  const auto agrees = [&](double loss, double exact_kl) {
-    return find_disagreement(language_of(loss, exact_kl), result, false).empty();
+TEST(FindDisagreement, HoldsTheRuntimeToWhatItsRoundingDoesWhateverTheLoss) {
+  const VerifyResult result;
+  const auto agrees = [&](double loss, Divergence exact, Divergence runtime) {
+    return find_disagreement(language_of(loss, exact, runtime), result, false).empty();
   };
-  for (const double loss : {0.2, 1.0, 7.0}) {
-    EXPECT_TRUE(agrees(loss, 0.9 * most)) << loss;
-    EXPECT_FALSE(agrees(loss, 1.1 * most)) << loss;
+  for (const double of_rounding : {0.0, 1e-5, 0.01, 0.3}) {
+    const double most = result.limits.rounding_margin * of_rounding + result.limits.order_kl;
+    for (const double loss : {0.2, 1.0, 7.0}) {
+      const Divergence within{0.9 * most, of_rounding}, beyond{1.1 * most, of_rounding};
+      EXPECT_TRUE(agrees(loss, within, within)) << of_rounding << ", " << loss;
+      EXPECT_FALSE(agrees(loss, beyond, within)) << of_rounding << ", " << loss;
+      EXPECT_FALSE(agrees(loss, within, beyond)) << of_rounding << ", " << loss;
+    }
   }
 }
 

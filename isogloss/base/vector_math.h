@@ -78,11 +78,4 @@ inline float vector_max_abs(std::span<const float> values) {
   return std::bit_cast<float>(most);
 }
 
-// The nearest number of 8 significant bits, ties to even: BF16's, in F32. NaN stays NaN.
-inline float round_to_bf16(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U;
-  return x != x ? x : std::bit_cast<float>(rounded);
-}
-
 }  // namespace isogloss

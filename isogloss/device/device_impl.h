@@ -88,9 +88,16 @@ ggml_tensor* normalize(ggml_context* context, ggml_tensor* input, ggml_tensor* s
 // the graph's computation.
 ggml_tensor* soft_cap(ggml_context* context, ggml_tensor* input, const float& cap);
 
-// activation(gate), times `up` where that is not null. ggml's own GELU looks values up in an F16
-// table; this one is exact to F32. F32 tensors of the same shape, rows contiguous.
+// activation(gate), times `up` where that is not null, exact to F32; or as llama.cpp computes it,
+// whose GELU by tanh comes from a table of F16 numbers by F16 numbers. F32 tensors of the same
+// shape, rows contiguous.
+enum class Values { kExact, kAsLlama };
 ggml_tensor* activate(ggml_context* context, Activation activation, ggml_tensor* gate,
-                      ggml_tensor* up);
+                      ggml_tensor* up, Values values = Values::kExact);
+
+// Rows as llama.cpp's products on the CPU read them beside weights of a type (`vec_dot_type` of
+// ggml-cpu.c): F16, BF16, or 8 bits with a scale for each 32 or 256 numbers. F32 [size, tokens],
+// rows contiguous; the result is contiguous, and `input` itself beside weights of F32.
+ggml_tensor* round_as_read(ggml_context* context, ggml_tensor* input, TensorType weights);
 
 }  // namespace isogloss

@@ -5,23 +5,13 @@
 #include <cmath>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/half.h"
 #include "isogloss/base/vector_math.h"
 #include "isogloss/device/device_impl.h"
+#include "isogloss/device/rows_impl.h"
 
 namespace isogloss {
 namespace {
-
-// Rows of a [columns, tokens] tensor.
-struct Rows {
-  const char* data;
-  size_t stride;
-
-  explicit Rows(const ggml_tensor* tensor)
-      : data(static_cast<const char*>(tensor->data)), stride(tensor->nb[1]) {}
-  const float* operator[](size_t row) const {
-    return reinterpret_cast<const float*>(data + row * stride);
-  }
-};
 
 // One head, from `in` to `out`.
 void rotate_head(const RotationShape& shape, const float* angles, const float* in, float* out) {
@@ -38,27 +28,6 @@ void rotate_head(const RotationShape& shape, const float* angles, const float* i
     out[step * i + apart] = first * sine + second * cosine;
   }
   std::copy(in + shape.dims, in + shape.head_dim, out + shape.dims);
-}
-
-struct Range {
-  size_t begin, end;
-};
-
-// The part of `count` rows that falls to a thread.
-Range share_of(size_t count, int thread, int threads) {
-  const auto t = static_cast<size_t>(thread);
-  const auto all = static_cast<size_t>(threads);
-  return {count * t / all, count * (t + 1) / all};
-}
-
-// compute(token, its row of the result) for the tokens that fall to a thread.
-template <typename Compute>
-void for_own_rows(ggml_tensor* result, int thread, int threads, const Compute& compute) {
-  const size_t width = static_cast<size_t>(result->ne[0]);
-  const auto [begin, end] = share_of(static_cast<size_t>(result->ne[1]), thread, threads);
-  for (size_t token = begin; token < end; ++token) {
-    compute(token, static_cast<float*>(result->data) + token * width);
-  }
 }
 
 void rotation_op(ggml_tensor* result, int thread, int threads, void* user) {
@@ -129,6 +98,12 @@ float gelu_tanh(float x) {
   return x / (1 + vector_exp(-kTwoSqrt2OverPi * (x + 0.044715F * x * x * x)));
 }
 
+// ggml's ggml_vec_gelu_f32: its table has the values of all F16 numbers, as F16.
+float gelu_tanh_by_table(float x) {
+  const float value = round_to_f16(gelu_tanh(round_to_f16(x)));
+  return std::fabs(x) < 10 ? value : std::max(x, 0.0F);
+}
+
 // x * erfc(-x / sqrt 2) / 2. The complementary error function of |z| is t exp(-z^2 + p(t)) with
 // t = 1 / (1 + |z| / 2) and a polynomial p of degree 9, its relative error below 1.2e-7 everywhere
 // (Numerical Recipes, section 6.2, a Chebyshev fit).
@@ -190,12 +165,13 @@ void activation_op(ggml_tensor* result, int thread, int threads, void*) {
   });
 }
 
-ggml_custom_op_t op_of(Activation activation) {
+ggml_custom_op_t op_of(Activation activation, Values values) {
   switch (activation) {
     case Activation::kGelu:
       return activation_op<gelu>;
     case Activation::kGeluTanh:
-      return activation_op<gelu_tanh>;
+      return values == Values::kAsLlama ? activation_op<gelu_tanh_by_table>
+                                        : activation_op<gelu_tanh>;
     case Activation::kRelu:
       return activation_op<relu>;
     case Activation::kSilu:
@@ -233,12 +209,12 @@ ggml_tensor* soft_cap(ggml_context* context, ggml_tensor* input, const float& ca
 }
 
 ggml_tensor* activate(ggml_context* context, Activation activation, ggml_tensor* gate,
-                      ggml_tensor* up) {
+                      ggml_tensor* up, Values values) {
   ISOGLOSS_ASSERT(gate->nb[0] == sizeof(float));
   ISOGLOSS_ASSERT(!up || (up->nb[0] == sizeof(float) && ggml_are_same_shape(gate, up)));
   ggml_tensor* inputs[] = {gate, up};
   return ggml_custom_4d(context, GGML_TYPE_F32, gate->ne[0], gate->ne[1], 1, 1, inputs, up ? 2 : 1,
-                        op_of(activation), GGML_N_TASKS_MAX, nullptr);
+                        op_of(activation, values), GGML_N_TASKS_MAX, nullptr);
 }
 
 }  // namespace isogloss

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "isogloss/base/error.h"
-#include "isogloss/base/vector_math.h"
+#include "isogloss/base/half.h"
 #include "isogloss/device/device_impl.h"
 
 namespace isogloss {

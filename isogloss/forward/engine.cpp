@@ -213,8 +213,9 @@ HiddenStates Engine::embed(const Variant& variant, const Batch& batch) {
     Graph graph(variant, impl_->cache);
     ggml_tensor* input =
         graph.external(hidden.data(), TensorType::kF32, hidden.width(), batch.size());
-    ggml_tensor* matrix = graph.weight(Role::kEmbeddingProjection);
-    impl_->compute(graph, graph.multiply(matrix, input, nullptr), projected.data());
+    ggml_tensor* product = graph.multiply(Role::kEmbeddingProjection,
+                                          graph.weight(Role::kEmbeddingProjection), input, nullptr);
+    impl_->compute(graph, product, projected.data());
     hidden = std::move(projected);
   }
   if (config.roles.contains(Role::kEmbeddingNorm)) {
@@ -304,7 +305,7 @@ HiddenStates Engine::head_input(const Variant& variant, HiddenStates& hidden) {
       graph.external(hidden.data(), TensorType::kF32, config.width, hidden.tokens());
   ggml_tensor* normed = graph.norm_by(Role::kOutputNorm, Role::kOutputNormBias, input);
   if (ggml_tensor* projection = graph.find_weight(Role::kHeadProjection)) {
-    normed = graph.multiply(projection, normed, nullptr);
+    normed = graph.multiply(Role::kHeadProjection, projection, normed, nullptr);
   }
   normed = graph.scale(normed, config.logit_scale);  // of fewer numbers than the logits are
   if (normed == input) return hidden;
@@ -321,11 +322,12 @@ void Engine::run_head(const Variant& variant, HiddenStates& input, VocabularySli
   if (logits.empty()) return;
   Graph graph(variant, impl_->cache);
   ggml_tensor* rows = graph.external(input.data(), TensorType::kF32, input.width(), input.tokens());
-  ggml_tensor* head = graph.weight(config.tied_head ? Role::kTokenEmbedding : Role::kHead);
+  const Role role = config.tied_head ? Role::kTokenEmbedding : Role::kHead;
+  ggml_tensor* head = graph.weight(role);
   ggml_tensor* part =
       ggml_view_2d(graph.context(), head, head->ne[0], static_cast<int64_t>(slice.count),
                    head->nb[1], slice.first * head->nb[1]);
-  ggml_tensor* result = graph.multiply(part, rows, nullptr);
+  ggml_tensor* result = graph.multiply(role, part, rows, nullptr);
   if (config.logit_softcap != 0) result = soft_cap(graph.context(), result, config.logit_softcap);
   impl_->compute(graph, result, logits.data());
 }

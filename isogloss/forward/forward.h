@@ -63,11 +63,19 @@ class HiddenStates {
 // Numbers to compute with instead of a tensor's own, row-major, by its index in the model.
 using TensorOverrides = std::map<size_t, std::shared_ptr<const std::vector<float>>>;
 
-// The weights that a pass uses: a model, each tensor in its scheme, or as overridden. Does not own.
+// What a pass rounds beside weights: nothing; or what llama.cpp does on the CPU, of a file of F32
+// with keys and values in F32 (GELU by tanh, through F16); or what it does by default (that, what a
+// product reads as beside weights of the tensor's type in the file, and queries, keys and values to
+// F16).
+enum class Rounding { kNone, kLlamaF32, kLlama };
+
+// The weights that a pass uses: a model, each tensor in its scheme, or as overridden; and what it
+// rounds. Does not own.
 struct Variant {
   const Model* model = nullptr;
   const Assignment* assignment = nullptr;
   const TensorOverrides* overrides = nullptr;
+  Rounding rounding = Rounding::kNone;
 };
 
 // What a product over the weight of `role` reads: a row for each token of the batch.

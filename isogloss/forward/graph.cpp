@@ -49,18 +49,34 @@ ggml_tensor* Graph::norm_by(Role scale, Role bias, ggml_tensor* input, size_t la
                    norm_);
 }
 
-ggml_tensor* Graph::multiply(ggml_tensor* matrix, ggml_tensor* input, ggml_tensor* bias) {
+ggml_tensor* Graph::multiply(Role role, ggml_tensor* matrix, ggml_tensor* input, ggml_tensor* bias,
+                             size_t layer) {
+  if (variant_.rounding == Rounding::kLlama) {
+    const size_t index = *variant_.model->find_tensor(role, layer);
+    input = round_as_read(context(), input, variant_.model->tensors()[index].type);
+  }
   return linear(context(), matrix, input, bias, cache_.compute());
 }
 
 ggml_tensor* Graph::linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer) {
   products_.push_back({matrix, input});
-  return multiply(weight(matrix, layer), input,
-                  bias == matrix ? nullptr : find_weight(bias, layer));
+  return multiply(matrix, weight(matrix, layer), input,
+                  bias == matrix ? nullptr : find_weight(bias, layer), layer);
 }
 
 ggml_tensor* Graph::scale(ggml_tensor* input, float factor) {
   return factor == 1 ? input : ggml_scale(context(), input, factor);
+}
+
+ggml_tensor* Graph::activate(ggml_tensor* gate, ggml_tensor* up) {
+  return isogloss::activate(
+      context(), config().activation, gate, up,
+      variant_.rounding == Rounding::kNone ? Values::kExact : Values::kAsLlama);
+}
+
+ggml_tensor* Graph::round_for_attention(ggml_tensor* input) {
+  if (variant_.rounding != Rounding::kLlama) return input;
+  return round_as_read(context(), input, TensorType::kF16);
 }
 
 void Graph::compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* result,

@@ -36,12 +36,17 @@ class Graph {
   // `input` itself when the model has none of it. A role that is no bias, twice, stands for a norm
   // without one.
   ggml_tensor* norm_by(Role scale, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
-  // matrix * input + bias; `bias` may be null.
-  ggml_tensor* multiply(ggml_tensor* matrix, ggml_tensor* input, ggml_tensor* bias);
+  // matrix * input + bias; `matrix` is the weight of `role` or rows of it, `bias` may be null.
+  ggml_tensor* multiply(Role role, ggml_tensor* matrix, ggml_tensor* input, ggml_tensor* bias,
+                        size_t layer = kNoLayer);
   // A product over the weight of one role, with the bias of the other where there is one; the same
   // role twice stands for none.
   ggml_tensor* linear_by(Role matrix, Role bias, ggml_tensor* input, size_t layer = kNoLayer);
   ggml_tensor* scale(ggml_tensor* input, float factor);  // `input` itself by 1
+  // The family's activation of `gate`, times `up` where that is not null.
+  ggml_tensor* activate(ggml_tensor* gate, ggml_tensor* up);
+  // What attention reads: queries, keys and values.
+  ggml_tensor* round_for_attention(ggml_tensor* input);
 
   // Computes `result`, into `out` where that is not null.
   void compute(Device::Impl& device, ggml_gallocr* allocator, ggml_tensor* result, float* out);

@@ -40,8 +40,9 @@ ggml_tensor* norm_and_rotate(Graph& graph, ggml_tensor* input, Role head_norm,
 ggml_tensor* attention_branch(Graph& graph, ggml_tensor* input, const RotationShape* rotation,
                               const AttentionShape& shape, size_t layer) {
   auto [q, k, v] = project(graph, input, layer);
-  q = norm_and_rotate(graph, q, Role::kQueryNorm, rotation, layer);
-  k = norm_and_rotate(graph, k, Role::kKeyNorm, rotation, layer);
+  q = graph.round_for_attention(norm_and_rotate(graph, q, Role::kQueryNorm, rotation, layer));
+  k = graph.round_for_attention(norm_and_rotate(graph, k, Role::kKeyNorm, rotation, layer));
+  v = graph.round_for_attention(v);
   ggml_tensor* mixed = packed_attention(graph.context(), q, k, v, shape);
   return attention_output(graph, mixed, layer);
 }
@@ -64,8 +65,7 @@ ggml_tensor* mlp_branch(Graph& graph, ggml_tensor* input, size_t layer) {
       gate = graph.linear_by(Role::kFfnGate, Role::kFfnGateBias, input, layer);
     }
   }
-  ggml_tensor* inner = gate ? activate(graph.context(), config.activation, gate, up)
-                            : activate(graph.context(), config.activation, up, nullptr);
+  ggml_tensor* inner = gate ? graph.activate(gate, up) : graph.activate(up, nullptr);
   return mlp_output(graph, inner, layer);
 }
 

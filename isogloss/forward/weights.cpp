@@ -5,7 +5,7 @@
 #include <new>
 
 #include "isogloss/base/error.h"
-#include "isogloss/base/vector_math.h"
+#include "isogloss/base/half.h"
 #include "isogloss/device/device_impl.h"
 #include "isogloss/forward/weights_impl.h"
 

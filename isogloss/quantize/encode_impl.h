@@ -4,9 +4,15 @@
 #include <cstddef>
 #include <span>
 
+#include "isogloss/base/half.h"
 #include "isogloss/quantize/grid.h"
 
 namespace isogloss {
+
+// As the type of scales has it: F16 or BF16.
+inline float round_to(TensorType scale_type, float x) {
+  return scale_type == TensorType::kBf16 ? round_to_bf16(x) : round_to_f16(x);
+}
 
 // The scale and offset of numbers that share them, by half-quadratic quantization (Badri & Shaji
 // 2023, "Half-Quadratic Quantization of Large Machine Learning Models"), such that the sum of

@@ -5,7 +5,6 @@
 #include "isogloss/base/vector_math.h"
 #include "isogloss/quantize/clip_impl.h"
 #include "isogloss/quantize/encode_impl.h"
-#include "isogloss/quantize/half_impl.h"
 #include "isogloss/quantize/parallel_impl.h"
 
 namespace isogloss {

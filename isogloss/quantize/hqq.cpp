@@ -6,7 +6,6 @@
 
 #include "isogloss/base/vector_math.h"
 #include "isogloss/quantize/encode_impl.h"
-#include "isogloss/quantize/half_impl.h"
 
 namespace isogloss {
 namespace {

@@ -22,13 +22,14 @@ Json runtime_loss(const RuntimeLoss& runtime) {
   }
   json["less_predicted"] = std::move(differences);
   json["kl_of_runtime"] = to_json_object(runtime.kl_of_runtime);
+  json["kl_of_rounding"] = to_json_object(runtime.kl_of_rounding);
   return with_status(std::move(json));
 }
 
-Json limits(const VerifyResult& result) {
-  return {{"kl_tolerance", result.limits.kl_tolerance},
-          {"most_exact_kl", result.limits.most_exact_kl},
-          {"most_runtime_kl", result.most_runtime_kl}};
+Json to_json_object(const VerifyLimits& limits) {
+  return {{"rounding_margin", limits.rounding_margin},
+          {"order_kl", limits.order_kl},
+          {"kl_tolerance", limits.kl_tolerance}};
 }
 
 Json language(const LanguageVerification& found) {
@@ -59,7 +60,7 @@ std::string to_json(const VerifyReport& report) {
                      {"against", to_json_object(report.reference)},
                      {"corpus", to_json_object(report.corpus)},
                      {"settings", std::move(settings)},
-                     {"limits", limits(result)},
+                     {"limits", to_json_object(result.limits)},
                      {"runtime", result.runtime},
                      {"noise_floor", to_json_object(result.noise_floor)},
                      {"agrees", result.agrees()},

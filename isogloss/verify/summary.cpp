@@ -45,8 +45,8 @@ class LanguageSummary {
     return loss;
   }
 
-  RuntimeLoss runtime_loss(size_t computation, size_t kl_column) const {
-    RuntimeLoss loss{this->loss(computation), {}, {}};
+  RuntimeLoss runtime_loss(size_t computation) const {
+    RuntimeLoss loss{this->loss(computation), {}, {}, {}};
     for (const RatioMetricInfo& info : ratio_metrics()) {
       loss.differences[static_cast<size_t>(info.metric)] =
           measure(info.denominator == kUnits, [=](std::span<const double> totals) {
@@ -54,14 +54,19 @@ class LanguageSummary {
                          ratio(info.metric, columns_of(totals, kPredicted)));
           });
     }
-    loss.kl_of_runtime = measure(false, [=](std::span<const double> totals) {
-      const double tokens = totals[kTokens];
-      return tokens > 0 ? std::optional(totals[kl_column] / tokens) : std::nullopt;
-    });
+    loss.kl_of_runtime = per_token(kKlOfRuntimes + computation);
+    loss.kl_of_rounding = per_token(kKlOfRoundings + computation);
     return loss;
   }
 
  private:
+  Measured per_token(size_t column) const {
+    return measure(false, [=](std::span<const double> totals) {
+      const double tokens = totals[kTokens];
+      return tokens > 0 ? std::optional(totals[column] / tokens) : std::nullopt;
+    });
+  }
+
   // A mean over units is no ratio of sums that vary together.
   Measured measure(bool is_mean, const Statistic& statistic) const {
     const auto estimate = is_mean ? percentile_interval(sums_, bootstrap_, statistic)
@@ -86,11 +91,11 @@ std::string find_strict_disagreement(const LanguageVerification& language, const
   const VerifyLimits& limits = result.limits;
   const double predicted = value_of(language.predicted.metric(RatioMetric::kKlPerToken));
   const double kl_of_runtime = value_of(found.kl_of_runtime);
-  if (kl_of_runtime > limits.most_exact_kl) {
+  if (kl_of_runtime > most_kl(found, limits)) {
     return fmt::format(
         "without rounding, the runtime's distributions are {:.2g} nats per token from those "
-        "predicted, where rounding leaves at most {:.2g}: it computes another model",
-        kl_of_runtime, limits.most_exact_kl);
+        "predicted, where at most {:.2g} is to be expected: it computes another model",
+        kl_of_runtime, most_kl(found, limits));
   }
   const double difference = value_of(found.difference(RatioMetric::kKlPerToken));
   const double allowed =
@@ -111,8 +116,8 @@ LanguageVerification summarize(const TokenizedLanguage& language, const UnitSums
   result.units = static_cast<size_t>(summary.total(kUnits));
   result.ppl_reference = summary.ppl(kPredicted, kNllReference);
   result.predicted = summary.loss(kPredicted);
-  result.runtime = summary.runtime_loss(kRuntime, kKlOfRuntime);
-  if (has_exact) result.exact = summary.runtime_loss(kExact, kKlOfExact);
+  result.runtime = summary.runtime_loss(kRuntime);
+  if (has_exact) result.exact = summary.runtime_loss(kExact);
   return result;
 }
 
@@ -120,15 +125,8 @@ double rounding_floor(const NoiseFloor& floor) {
   return std::max(floor.kl_per_token_mean, kKlRounding);
 }
 
-double most_runtime_kl(const Model& written, const VerifyLimits& limits) {
-  double most = limits.most_f16_kl;
-  for (const TensorView& tensor : written.tensors()) {
-    const bool multiplied = tensor.rows > 1 && tensor.role != Role::kPositionEmbedding;
-    if (!multiplied) continue;
-    if (get_tensor_type_info(tensor.type).quantized) return limits.most_quantized_kl;
-    if (tensor.type == TensorType::kBf16) most = limits.most_bf16_kl;
-  }
-  return most;
+double most_kl(const RuntimeLoss& found, const VerifyLimits& limits) {
+  return limits.rounding_margin * value_of(found.kl_of_rounding) + limits.order_kl;
 }
 
 std::string find_disagreement(const LanguageVerification& language, const VerifyResult& result,
@@ -144,11 +142,12 @@ std::string find_disagreement(const LanguageVerification& language, const Verify
     if (!found.empty()) return found;
   }
   const double kl_of_runtime = value_of(language.runtime.kl_of_runtime);
-  if (kl_of_runtime <= result.most_runtime_kl) return "";
+  const double most = most_kl(language.runtime, result.limits);
+  if (kl_of_runtime <= most) return "";
   return fmt::format(
       "the runtime's distributions are {:.2g} nats per token from those predicted, more than its "
       "rounding of activations explains ({:.2g})",
-      kl_of_runtime, result.most_runtime_kl);
+      kl_of_runtime, most);
 }
 
 }  // namespace isogloss

@@ -12,10 +12,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What the logits of one token say.
+// What the logits of one token say, by computation of the file.
 struct TokenScores {
   TokenScore of[kComputations];  // against the reference
-  double kl_of_runtime = 0, kl_of_exact = 0;
+  double kl_of_runtime[kComputations] = {}, kl_of_rounding[kComputations] = {};
+};
+
+// A computation of the file.
+struct Computation {
+  std::unique_ptr<LogitSource> logits;
+  std::unique_ptr<LogitSource> rounded;  // ours, that rounds as it does; nullptr: it rounds nothing
 };
 
 // All computations of a corpus, side by side.
@@ -29,9 +35,13 @@ class Verifier {
     }
   }
 
-  std::unique_ptr<LogitSource> reference, predicted, runtime, exact;
+  std::unique_ptr<LogitSource> reference;
+  Computation computations[kComputations];  // without kExact where that is not computed
 
-  // `work`: multiply-adds of a token and of a scored one, of all computations.
+  // Models whose computation costs as much as what is computed.
+  double models() const { return static_cast<double>(sources().size()); }
+
+  // Work: multiply-adds of a token and of a scored one, of all computations.
   void run(double block_work, double head_work, Meter& meter) {
     const auto ids = all_sequences(corpus_);
     size_t first = 0;
@@ -52,8 +62,11 @@ class Verifier {
 
  private:
   std::vector<LogitSource*> sources() const {
-    std::vector<LogitSource*> all{reference.get(), predicted.get(), runtime.get()};
-    if (exact) all.push_back(exact.get());
+    std::vector<LogitSource*> all{reference.get()};
+    for (const Computation& computation : computations) {
+      if (computation.logits) all.push_back(computation.logits.get());
+      if (computation.rounded) all.push_back(computation.rounded.get());
+    }
     return all;
   }
 
@@ -93,14 +106,18 @@ class Verifier {
   TokenScores compare_token(const ScoredToken& token, size_t i) const {
     const auto& tokens = get_sequence(corpus_, token.sequence).tokens;
     const auto target = static_cast<size_t>(tokens[token.offset + 1]);
-    const auto ours = predicted->row(i);
+    const auto ours = computations[kPredicted].logits->row(i);
+    const auto kl_from_ours = [&](const LogitSource& source) {
+      return static_cast<double>(compare_logits(ours, source.row(i), target).kl);
+    };
     TokenScores scores;
-    scores.of[kPredicted] = compare_logits(reference->row(i), ours, target);
-    scores.of[kRuntime] = compare_logits(reference->row(i), runtime->row(i), target);
-    scores.kl_of_runtime = static_cast<double>(compare_logits(ours, runtime->row(i), target).kl);
-    if (!exact) return scores;
-    scores.of[kExact] = compare_logits(reference->row(i), exact->row(i), target);
-    scores.kl_of_exact = static_cast<double>(compare_logits(ours, exact->row(i), target).kl);
+    for (size_t c = 0; c < kComputations; ++c) {
+      const auto& [logits, rounded] = computations[c];
+      if (!logits) continue;
+      scores.of[c] = compare_logits(reference->row(i), logits->row(i), target);
+      if (c != kPredicted) scores.kl_of_runtime[c] = kl_from_ours(*logits);
+      if (rounded) scores.kl_of_rounding[c] = kl_from_ours(*rounded);
+    }
     return scores;
   }
 
@@ -109,7 +126,8 @@ class Verifier {
                                       "the runtime on the F32 copy"};
     for (size_t c = 0; c < kComputations; ++c) {
       const TokenScore& score = scores.of[c];
-      const bool fine = std::isfinite(score.nll) && std::isfinite(score.kl);
+      const bool fine = std::isfinite(score.nll) && std::isfinite(score.kl) &&
+                        std::isfinite(scores.kl_of_rounding[c]);
       if (fine && std::isfinite(score.nll_reference)) continue;
       const TokenizedLanguage& language = corpus_.languages[token.sequence.language];
       fail(ErrorCode::kNotFinite,
@@ -127,9 +145,9 @@ class Verifier {
       columns[kNll] += scores.of[c].nll;
       columns[kKl] += static_cast<double>(scores.of[c].kl);
       columns[kFlips] += scores.of[c].flipped ? 1 : 0;
+      unit[kKlOfRuntimes + c] += scores.kl_of_runtime[c];
+      unit[kKlOfRoundings + c] += scores.kl_of_rounding[c];
     }
-    unit[kKlOfRuntime] += scores.kl_of_runtime;
-    unit[kKlOfExact] += scores.kl_of_exact;
   }
 
   const TokenizedCorpus& corpus_;
@@ -162,6 +180,18 @@ LlamaOptions llama_options(const VerifyRequest& request, const VerifyOptions& op
   return llama;
 }
 
+// The file by libllama, and by our own pass with its rounding.
+Computation by_llama(Engine& engine, Variant variant, const TokenizedCorpus& corpus,
+                     const LlamaOptions& llama, const VerifyOptions& options) {
+  const ModelConfig& config = variant.model->config();
+  Computation computation;
+  computation.logits = llama_logits(variant.model->path(), config.vocab_size, corpus, llama);
+  variant.rounding = llama.exact ? Rounding::kLlamaF32 : Rounding::kLlama;
+  const bool rounds = !llama.exact || config.activation == Activation::kGeluTanh;
+  if (rounds) computation.rounded = engine_logits(engine, variant, corpus, options.batch_tokens);
+  return computation;
+}
+
 size_t count_retokenized(const TokenizedCorpus& corpus, const TokenizedCorpus& written,
                          size_t language) {
   const auto& ours = corpus.languages[language].sequences;
@@ -183,32 +213,35 @@ VerifyResult verify(Engine& engine, const VerifyRequest& request, const VerifyOp
   const TokenizedCorpus& corpus = *request.corpus;
   const Model& written = *request.written;
   check_same_model(*request.reference, written);
-  const size_t vocab_size = written.config().vocab_size;
   const Assignment reference_assignment = unchanged(*request.reference);
   const Assignment written_assignment = unchanged(written);
   const Variant reference{request.reference, &reference_assignment};
   const Variant variant{&written, &written_assignment};
   const bool is_directory = fs::is_directory(written.path());
 
-  const ChunkLimits limits = limits_for(vocab_size);
+  const ChunkLimits limits = limits_for(written.config().vocab_size);
   Verifier verifier(corpus, options, limits);
   verifier.reference = engine_logits(engine, reference, corpus, options.batch_tokens);
-  verifier.predicted = engine_logits(engine, variant, corpus, options.batch_tokens);
+  verifier.computations[kPredicted].logits =
+      engine_logits(engine, variant, corpus, options.batch_tokens);
   VerifyResult result;
   if (is_directory) {
     result.runtime = "isogloss, a sequence at a time";
-    verifier.runtime = engine_logits(engine, variant, corpus, /*batch_tokens=*/1);
+    verifier.computations[kRuntime].logits =
+        engine_logits(engine, variant, corpus, /*batch_tokens=*/1);
   } else {
-    LlamaOptions llama = llama_options(request, options, limits);
     result.runtime = llama_name();
-    verifier.runtime = llama_logits(written.path(), vocab_size, corpus, llama);
+    LlamaOptions llama = llama_options(request, options, limits);
+    verifier.computations[kRuntime] = by_llama(engine, variant, corpus, llama, options);
     llama.exact = true;
-    if (options.exact) verifier.exact = llama_logits(written.path(), vocab_size, corpus, llama);
+    if (options.exact) {
+      verifier.computations[kExact] = by_llama(engine, variant, corpus, llama, options);
+    }
   }
 
   const Configuration configuration{"file", variant};
   const ScoringPlan plan = plan_scoring(reference, {&configuration, 1}, options);
-  const double models = verifier.exact ? 2 : 1.5;  // of what the plan is for two of
+  const double models = verifier.models() / 2;  // the plan is for two
   Meter meter(noise_floor_work(reference, corpus) +
                   models * scoring_work(plan, corpus, all_sequences(corpus), options),
               progress);
@@ -219,11 +252,11 @@ VerifyResult verify(Engine& engine, const VerifyRequest& request, const VerifyOp
   result.seed = options.seed;
   result.draws = options.draws;
   result.limits = options.limits;
-  result.most_runtime_kl = most_runtime_kl(written, options.limits);
   for (size_t l = 0; l < corpus.languages.size(); ++l) {
     const uint64_t seed = corpus.parallel ? options.seed : options.seed + l;
-    LanguageVerification language = summarize(corpus.languages[l], verifier.sums()[l],
-                                              verifier.exact != nullptr, options.draws, seed);
+    LanguageVerification language =
+        summarize(corpus.languages[l], verifier.sums()[l],
+                  verifier.computations[kExact].logits != nullptr, options.draws, seed);
     if (request.written_corpus) {
       language.retokenized_units = count_retokenized(corpus, *request.written_corpus, l);
     }

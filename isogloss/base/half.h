@@ -1,13 +1,10 @@
-// Numbers of 16 bits.
+// Numbers of 16 bits: F16 and BF16. Functions that a compiler can turn into vector code.
 #pragma once
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
-
-#include "isogloss/base/vector_math.h"
-#include "isogloss/model/model.h"
 
 namespace isogloss {
 
@@ -41,9 +38,11 @@ inline float round_to_f16(float x) {
                                           : rounded;
 }
 
-// As the type of scales has it: F16 or BF16.
-inline float round_to(TensorType scale_type, float x) {
-  return scale_type == TensorType::kBf16 ? round_to_bf16(x) : round_to_f16(x);
+// The nearest number of 8 significant bits, ties to even: BF16's, in F32. NaN stays NaN.
+inline float round_to_bf16(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) & 0xffff0000U;
+  return x != x ? x : std::bit_cast<float>(rounded);
 }
 
 }  // namespace isogloss
