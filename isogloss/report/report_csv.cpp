@@ -43,7 +43,9 @@ std::string row(const RunResult& run, const LanguageResult& language) {
       csv_text(language.code), language.tokens, language.units, language.bytes,
       csv_number(language.ppl_reference), csv_number(language.ppl), csv_number(kl.median),
       csv_number(kl.p99), csv_number(kl.p999), csv_number(kl.max));
-  for (const auto& column : metric_columns()) line += "," + csv_interval(column.get(language));
+  for (const auto& column : metric_columns()) {
+    line += fmt::format(",{}", csv_interval(column.get(language)));
+  }
   return line;
 }
 

@@ -37,11 +37,11 @@ std::string matrix_row(const UnitResult& result, const std::string& code,
   std::string line =
       fmt::format("{},{},{},{},{}", csv_text(unit.name), csv_text(code), intervention.name,
                   std::ranges::count(unit.tensors, true), unit.extra_bytes);
-  for (const Effect& metric : cell.metrics) line += "," + csv_effect(metric);
+  for (const Effect& metric : cell.metrics) line += fmt::format(",{}", csv_effect(metric));
   for (const KlQuantile& quantile : kKlQuantiles) {
-    line += "," + csv_number(cell.kl_quantiles.*quantile.value);
+    line += fmt::format(",{}", csv_number(cell.kl_quantiles.*quantile.value));
   }
-  line += "," + csv_effect(cell.share) + "," + csv_effect(cell.interaction);
+  line += fmt::format(",{},{}", csv_effect(cell.share), csv_effect(cell.interaction));
   const Rank& rank = cell.rank;
   line +=
       fmt::format(",{},{},{},{},{},{}", csv_number(rank.rank), csv_number(rank.lo),
@@ -75,7 +75,9 @@ std::string set_names() {
 std::string set_lines(const SetResult& set, const std::vector<std::string>& codes,
                       const std::string& before, const std::string& after) {
   std::string measures;
-  for (const SetMeasure& measure : kSetMeasures) measures += "," + csv_interval(set.*measure.value);
+  for (const SetMeasure& measure : kSetMeasures) {
+    measures += fmt::format(",{}", csv_interval(set.*measure.value));
+  }
   std::string lines;
   for (size_t l = 0; l < set.loss.size(); ++l) {
     lines += fmt::format("{},{},{},{},{}{}{}{}", before, set.extra_bytes, csv_text(codes[l]),

@@ -71,23 +71,23 @@ SafetensorsLayout safetensors_layout(std::vector<SafetensorsEntry> entries,
     return std::pair(&get_dtype(entry.type) - kDtypes, entry.name);
   });
   SafetensorsLayout layout;
-  std::string json = "{" + metadata_text(metadata);
+  std::string json = fmt::format("{{{}", metadata_text(metadata));
   uint64_t offset = 0;
   for (const SafetensorsEntry& entry : entries) {
     const uint64_t end = offset + entry.size_bytes();
-    json += "," + entry_text(entry, offset, end);
+    json += fmt::format(",{}", entry_text(entry, offset, end));
     const bool added = layout.offsets.emplace(entry.name, offset).second;
     ISOGLOSS_ASSERT(added);
     offset = end;
   }
-  layout.head = padded_head(json + "}");
+  layout.head = padded_head(std::move(json) + '}');
   for (auto& [name, place] : layout.offsets) place += layout.head.size();
   layout.file_bytes = layout.head.size() + offset;
   return layout;
 }
 
 uint64_t most_file_bytes(const SafetensorsMetadata& metadata) {
-  return padded_head("{" + metadata_text(metadata) + "}").size() + kHeadAlignment;
+  return padded_head(fmt::format("{{{}}}", metadata_text(metadata))).size() + kHeadAlignment;
 }
 
 uint64_t most_entry_bytes(const SafetensorsEntry& entry) {
