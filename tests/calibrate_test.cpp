@@ -327,29 +327,41 @@ TEST(QuantizeModel, RefusesWhatItCannotDecide) {
 
 class FamilyCalibrated : public testing::TestWithParam<std::string> {
  protected:
-  // Error of a method over that of round-to-nearest at the same bits, on text it has not seen.
-  double relative_error(const std::string& method) {
+  struct RelativeErrors {
+    double seen = 0, unseen = 0;
+  };
+
+  // Errors of a method over those of round-to-nearest at the same bits, on the text it was
+  // calibrated on and on other text.
+  RelativeErrors relative_errors(const std::string& method) {
     Family family(GetParam());
     const TokenizedCorpus seen = text_of(family.model, 16);
     const TokenizedCorpus unseen = text_of(family.model, 4, {"fr", "ru"});
     Calibration calibration{.corpus = &seen};
     calibration.weights = language_weights(seen, Weighting::kEqual);
-    const auto error_of = [&](const std::string& scheme) {
+    const auto errors_of = [&](const std::string& scheme) {
       const Assignment assignment = assign_scheme(family.model, scheme);
-      return output_error(family, quantize(family, assignment, &calibration).numbers, unseen);
+      const TensorOverrides numbers = quantize(family, assignment, &calibration).numbers;
+      return RelativeErrors{output_error(family, numbers, seen),
+                            output_error(family, numbers, unseen)};
     };
-    return error_of(method) / error_of("rtn-int3-g32");
+    const RelativeErrors found = errors_of(method);
+    const RelativeErrors plain = errors_of("rtn-int3-g32");
+    return {found.seen / plain.seen, found.unseen / plain.unseen};
   }
 };
 
-// The weights of the fixtures are random, so what is gained is less than on a trained model; a
-// method that used the wrong inputs, rows or order would lose.
+// A method that used the wrong inputs, rows or order would gain nothing on its own text, where
+// families keep 0.17 to 0.85 of the error, by 0.02 more or less with the amount of text. What
+// random weights gain on other text varies by 0.04 with it, up to 0.98.
 TEST_P(FamilyCalibrated, GptqBeatsRoundToNearest) {
-  EXPECT_LT(relative_error("gptq-int3-g32"), 0.97);
+  const RelativeErrors errors = relative_errors("gptq-int3-g32");
+  EXPECT_LT(errors.seen, 0.9);
+  EXPECT_LT(errors.unseen, 1);
 }
 
 TEST_P(FamilyCalibrated, AwqIsNoWorseThanRoundToNearest) {
-  EXPECT_LT(relative_error("awq-int3-g32"), 1.01);
+  EXPECT_LT(relative_errors("awq-int3-g32").unseen, 1.01);
 }
 
 INSTANTIATE_TEST_SUITE_P(, FamilyCalibrated, testing::ValuesIn(family_names()), test_name);
