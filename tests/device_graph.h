@@ -5,6 +5,8 @@
 #include <ggml-backend.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "isogloss/base/random.h"
@@ -22,6 +24,29 @@ inline Numbers some_numbers(size_t count, uint64_t seed) {
   Numbers numbers(count);
   for (float& number : numbers) number = static_cast<float>(2 * random.uniform() - 1);
   return numbers;
+}
+
+// Largest difference of a product from the one in double, over the lengths of its two vectors.
+// input: [tokens][inputs]; matrix: [outputs][inputs]; bias: [outputs], or empty.
+inline double largest_error(const Numbers& found, const Numbers& input, const Numbers& matrix,
+                            const Numbers& bias, size_t inputs) {
+  const size_t outputs = matrix.size() / inputs;
+  double largest = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    double sum = bias.empty() ? 0 : static_cast<double>(bias[i % outputs]);
+    double input_square = 0;
+    double row_square = 0;
+    for (size_t j = 0; j < inputs; ++j) {
+      const auto a = static_cast<double>(input[i / outputs * inputs + j]);
+      const auto b = static_cast<double>(matrix[i % outputs * inputs + j]);
+      sum += a * b;
+      input_square += a * a;
+      row_square += b * b;
+    }
+    const double error = std::abs(static_cast<double>(found[i]) - sum);
+    largest = std::max(largest, error / std::sqrt(input_square * row_square));
+  }
+  return largest;
 }
 
 // Tensors over numbers of the test, and what is computed from them on a device.

@@ -12,28 +12,6 @@ namespace {
 // Of the lengths of the two vectors of a product: float sums of 256 terms. Measured: 2e-7.
 constexpr double kLinearTolerance = 1e-6;
 
-// |found - expected| over |input| |row|, both lengths.
-double largest_error(const Numbers& found, const Numbers& input, const Numbers& matrix,
-                     const Numbers& bias, size_t inputs) {
-  const size_t outputs = matrix.size() / inputs;
-  double largest = 0;
-  for (size_t i = 0; i < found.size(); ++i) {
-    double sum = bias.empty() ? 0 : static_cast<double>(bias[i % outputs]);
-    double input_square = 0;
-    double row_square = 0;
-    for (size_t j = 0; j < inputs; ++j) {
-      const auto a = static_cast<double>(input[i / outputs * inputs + j]);
-      const auto b = static_cast<double>(matrix[i % outputs * inputs + j]);
-      sum += a * b;
-      input_square += a * a;
-      row_square += b * b;
-    }
-    const double error = std::abs(static_cast<double>(found[i]) - sum);
-    largest = std::max(largest, error / std::sqrt(input_square * row_square));
-  }
-  return largest;
-}
-
 struct LinearCase {
   size_t tokens, inputs, outputs;
 };

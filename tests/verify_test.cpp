@@ -202,7 +202,8 @@ TEST(FindDisagreement, HoldsTheRuntimeToWhatItsRoundingDoesWhateverTheLoss) {
     return find_disagreement(language_of(loss, exact, runtime), result, false).empty();
   };
   for (const double of_rounding : {0.0, 1e-5, 0.01, 0.3}) {
-    const double most = result.limits.rounding_margin * of_rounding + result.limits.order_kl;
+    const double most =
+        std::max(result.limits.rounding_margin * of_rounding, result.limits.order_kl);
     for (const double loss : {0.2, 1.0, 7.0}) {
       const Divergence within{0.9 * most, of_rounding}, beyond{1.1 * most, of_rounding};
       EXPECT_TRUE(agrees(loss, within, within)) << of_rounding << ", " << loss;

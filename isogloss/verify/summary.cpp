@@ -126,7 +126,7 @@ double rounding_floor(const NoiseFloor& floor) {
 }
 
 double most_kl(const RuntimeLoss& found, const VerifyLimits& limits) {
-  return limits.rounding_margin * value_of(found.kl_of_rounding) + limits.order_kl;
+  return std::max(limits.rounding_margin * value_of(found.kl_of_rounding), limits.order_kl);
 }
 
 std::string find_disagreement(const LanguageVerification& language, const VerifyResult& result,

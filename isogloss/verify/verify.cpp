@@ -41,7 +41,7 @@ class Verifier {
   // Models whose computation costs as much as what is computed.
   double models() const { return static_cast<double>(sources().size()); }
 
-  // Work: multiply-adds of a token and of a scored one, of all computations.
+  // Multiply-adds of a token (`block_work`) and of a scored one (`head_work`), of all models().
   void run(double block_work, double head_work, Meter& meter) {
     const auto ids = all_sequences(corpus_);
     size_t first = 0;

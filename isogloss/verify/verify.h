@@ -59,7 +59,7 @@ struct LanguageVerification {
 struct VerifyLimits {
   // Of kl_of_rounding: sound files showed 0.9 to 1.2 of it (docs/verify.md), the rest is chance.
   double rounding_margin = 2;
-  // Beside it, nats per token: sums in another order, as a process and its libraries take them.
+  // Where that is less, nats per token: sums in another order.
   double order_kl = 1e-5;
   // Where no activation is rounded, KL from the reference is what was predicted, but for this share
   // of it, the noise floor and KL(file by isogloss || file by the runtime).
