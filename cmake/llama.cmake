@@ -16,9 +16,17 @@ endforeach()
 set(LLAMA_OPENSSL OFF CACHE BOOL "" FORCE)
 # Out of "all" and without its warnings: only what is linked is built.
 add_subdirectory("${ISOGLOSS_LLAMA_SOURCE}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL SYSTEM)
-# What we give to ggml's operations is watched, libllama's own code is not.
+# What we give to ggml's operations is watched, libllama's own code is not, and nothing of it is slow
+# but compiling it.
 if("address" IN_LIST ISOGLOSS_SANITIZE)
-  target_compile_options(llama PRIVATE -fno-sanitize=address)
+  target_compile_options(llama PRIVATE -fno-sanitize=address -O0)
+endif()
+# Command lines and chat templates of its tools: what they compute is in libllama, ggml and the
+# tools themselves, and these take longer to compile than all of libllama.
+if(ISOGLOSS_LLAMA_TOOLS)
+  foreach(target llama-common cpp-httplib)
+    target_compile_options(${target} PRIVATE -O0)
+  endforeach()
 endif()
 # As its users have it, in every build type: its debug assertions stop the process on weights that
 # the same code takes in a release.
