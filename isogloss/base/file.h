@@ -100,10 +100,13 @@ class FileWriter {
   void commit();  // syncs the file and gives it its name
 
  private:
+  void start_writing();
+
   std::filesystem::path path_;
   std::string temporary_;
   Descriptor file_{-1};
   uint64_t written_ = 0;
+  uint64_t begun_ = 0;  // bytes that are on their way to the disk
 };
 
 // Writes `content` to a temporary name beside `path`, syncs it and renames it over `path`: readers

@@ -1,13 +1,16 @@
 #include "isogloss/model/model.h"
 
+#include <ggml-cpu.h>
 #include <ggml.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <set>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/parallel.h"
 #include "isogloss/base/suggest.h"
 #include "isogloss/model/packed_impl.h"
 
@@ -19,7 +22,11 @@ namespace {
 class RowDecoder {
  public:
   RowDecoder(TensorType type, size_t row_numbers)
-      : to_float_(ggml_get_type_traits(static_cast<ggml_type>(type))->to_float),
+      : to_float_(type == TensorType::kF16
+                      ? [](const void* from, float* to, int64_t count) {
+                          ggml_cpu_fp16_to_fp32(static_cast<const ggml_fp16_t*>(from), to, count);
+                        }  // in vector code
+                      : ggml_get_type_traits(static_cast<ggml_type>(type))->to_float),
         numbers_(static_cast<int64_t>(row_numbers)),
         row_bytes_(ggml_row_size(static_cast<ggml_type>(type), numbers_)),
         plain_(type == TensorType::kF32) {}
@@ -47,59 +54,52 @@ class RowDecoder {
   std::vector<std::byte> aligned_;
 };
 
-// Below it threads cost more than they save.
-constexpr size_t kLeastForThreads = 1 << 16;
+// How many rows one thread takes at a time.
+size_t taken_at_once(size_t row_numbers) {
+  return std::max<size_t>(1, kNumbersAtOnce / row_numbers);
+}
 
 void decode_columns(const TensorView& tensor, std::span<float> out) {
   constexpr size_t kAtOnce = 16;  // columns: a cache line of each row
-#pragma omp parallel if (tensor.count() >= kLeastForThreads)
-  {
+  for_ranges(tensor.cols, kAtOnce, [&](size_t first, size_t count) {
     RowDecoder decoder(tensor.type, tensor.rows);
-    std::vector<float> stored(kAtOnce * tensor.rows);
-#pragma omp for schedule(static)
-    for (size_t first = 0; first < tensor.cols; first += kAtOnce) {
-      const size_t count = std::min(kAtOnce, tensor.cols - first);
+    std::vector<float> stored(count * tensor.rows);
+    for (size_t c = 0; c < count; ++c) {
+      decoder.decode(tensor.bytes.data() + (first + c) * decoder.row_bytes(),
+                     &stored[c * tensor.rows]);
+    }
+    for (size_t row = 0; row < tensor.rows; ++row) {
       for (size_t c = 0; c < count; ++c) {
-        decoder.decode(tensor.bytes.data() + (first + c) * decoder.row_bytes(),
-                       &stored[c * tensor.rows]);
-      }
-      for (size_t row = 0; row < tensor.rows; ++row) {
-        for (size_t c = 0; c < count; ++c) {
-          out[row * tensor.cols + first + c] = stored[c * tensor.rows + row];
-        }
+        out[row * tensor.cols + first + c] = stored[c * tensor.rows + row];
       }
     }
-  }
+  });
 }
 
 // Rows of a matrix, or numbers of a bias, from q, k, v by head to q, k, v one after the other.
 void decode_qkv_by_head(const TensorView& tensor, std::span<float> out) {
   const bool bias = tensor.rows == 1;
-  const size_t count = bias ? tensor.cols : tensor.rows;
+  const size_t total = bias ? tensor.cols : tensor.rows;
   const size_t size = bias ? 1 : tensor.cols;
-  const size_t heads = count / (3 * tensor.head_dim);
-#pragma omp parallel if (tensor.count() >= kLeastForThreads)
-  {
+  const size_t heads = total / (3 * tensor.head_dim);
+  for_ranges(total, taken_at_once(size), [&](size_t first, size_t count) {
     RowDecoder decoder(tensor.type, size);
-#pragma omp for schedule(static)
-    for (size_t place = 0; place < count; ++place) {
+    for (size_t place = first; place < first + count; ++place) {
       const size_t part = place / (heads * tensor.head_dim);
       const size_t head = place / tensor.head_dim % heads;
       const size_t stored = (3 * head + part) * tensor.head_dim + place % tensor.head_dim;
       decoder.decode(tensor.bytes.data() + stored * decoder.row_bytes(), &out[place * size]);
     }
-  }
+  });
 }
 
 void decode_rows(const TensorView& tensor, std::span<float> out) {
-#pragma omp parallel if (tensor.count() >= kLeastForThreads)
-  {
+  for_ranges(tensor.rows, taken_at_once(tensor.cols), [&](size_t first, size_t count) {
     RowDecoder decoder(tensor.type, tensor.cols);
-#pragma omp for schedule(static)
-    for (size_t row = 0; row < tensor.rows; ++row) {
+    for (size_t row = first; row < first + count; ++row) {
       decoder.decode(tensor.bytes.data() + row * decoder.row_bytes(), &out[row * tensor.cols]);
     }
-  }
+  });
 }
 
 // Whatever their layout, the rows of one head's q, k or v lie together.
@@ -108,13 +108,11 @@ void decode_packed(const TensorView& tensor, std::span<float> out) {
   const bool by_head = tensor.order == StorageOrder::kQkvByHead;
   const size_t run = by_head ? tensor.head_dim : kRowsAtOnce;
   const size_t heads = by_head ? tensor.rows / (3 * tensor.head_dim) : 0;
-#pragma omp parallel for schedule(dynamic) if (tensor.count() >= kLeastForThreads)
-  for (size_t first = 0; first < tensor.rows; first += run) {
+  for_ranges(tensor.rows, run, [&](size_t first, size_t count) {
     const size_t place = first / run;
     const size_t stored = by_head ? (place % heads * 3 + place / heads) * run : first;
-    decode_packed(*tensor.packed, tensor.packed_first + stored, std::min(run, tensor.rows - first),
-                  &out[first * tensor.cols]);
-  }
+    decode_packed(*tensor.packed, tensor.packed_first + stored, count, &out[first * tensor.cols]);
+  });
 }
 
 void decode_stored(const TensorView& tensor, std::span<float> out) {
@@ -143,13 +141,12 @@ template <typename Number>
 // Throws at the first of `count` numbers that is not finite.
 template <typename Number>
 void check_all_finite(const TensorView& tensor, size_t count, Number number) {
-  int32_t most = 0;
-#pragma omp parallel for reduction(max : most) if (count >= kLeastForThreads)
-  for (size_t first = 0; first < count; first += kLeastForThreads) {
-    const size_t end = std::min(count, first + kLeastForThreads);
-    most = std::max(most, largest_size(first, end, number));
-  }
-  if (std::isfinite(std::bit_cast<float>(most))) return;
+  std::atomic<bool> finite = true;
+  for_ranges(count, kNumbersAtOnce, [&](size_t first, size_t length) {
+    const int32_t most = largest_size(first, first + length, number);
+    if (!std::isfinite(std::bit_cast<float>(most))) finite = false;
+  });
+  if (finite) return;
   size_t place = 0;
   while (std::isfinite(number(place))) ++place;
   fail(ErrorCode::kNotFinite,

@@ -7,7 +7,7 @@
 #include "isogloss/base/error.h"
 #include "isogloss/base/vector_math.h"
 #include "isogloss/quantize/encode_impl.h"
-#include "isogloss/quantize/parallel_impl.h"
+#include "isogloss/base/parallel.h"
 
 namespace isogloss {
 namespace {

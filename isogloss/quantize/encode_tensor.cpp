@@ -1,7 +1,7 @@
 // Tensors of a model to codes, some rows at a time: numbers stay in a cache between decoding and
 // encoding, and those of an embedding of 262144 rows are never there together.
 #include "isogloss/base/error.h"
-#include "isogloss/quantize/parallel_impl.h"
+#include "isogloss/base/parallel.h"
 #include "isogloss/quantize/quantize.h"
 
 namespace isogloss {

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "isogloss/base/error.h"
-#include "isogloss/quantize/parallel_impl.h"
+#include "isogloss/base/parallel.h"
 
 namespace isogloss {
 namespace {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "isogloss/base/error.h"
+#include "isogloss/base/half.h"
 #include "isogloss/write/gguf_impl.h"
 
 namespace isogloss {
@@ -15,10 +16,9 @@ namespace {
 // Numbers in a block of q4_0, q4_1 and q8_0.
 constexpr size_t kBlock = 32;
 
-ggml_fp16_t exact_f16(float number) {
-  const ggml_fp16_t half = ggml_fp32_to_fp16(number);
-  ISOGLOSS_ASSERT(ggml_fp16_to_fp32(half) == number);
-  return half;
+uint16_t exact_f16(float number) {
+  ISOGLOSS_ASSERT(round_to_f16(number) == number);
+  return f16_bits(number);
 }
 
 void add(std::byte*& out, const void* bytes, size_t count) {
@@ -38,34 +38,38 @@ class RowPacker {
         shift_(offsets_ ? 0 : 8 - (1 << (matrix.scheme.bits - 1))) {}
 
   void pack(size_t row, std::byte* out) const {
-    for (size_t col = 0; col < matrix_.cols; col += kBlock) {
-      const size_t place = scale_place(row, col);
-      const ggml_fp16_t scale = exact_f16(matrix_.scales[place]);
-      add(out, &scale, sizeof(scale));
-      if (offsets_) {
-        const ggml_fp16_t offset = exact_f16(matrix_.offsets[place]);
-        add(out, &offset, sizeof(offset));
-      }
-      const uint8_t* codes = &matrix_.codes[row * matrix_.cols + col];
-      if (nibbles_) {
-        pack_nibbles(codes, out);
-      } else {
-        pack_bytes(codes, out);
-      }
+    const uint8_t* codes = &matrix_.codes[row * matrix_.cols];
+    const size_t per_scale = numbers_per_scale();
+    size_t place = first_scale(row);
+    for (size_t first = 0; first < matrix_.cols; first += per_scale, ++place) {
+      for (size_t i = 0; i < per_scale; i += kBlock) pack_block(codes + first + i, place, out);
     }
   }
 
  private:
-  size_t scale_place(size_t row, size_t col) const {
-    switch (matrix_.scheme.granularity) {
-      case Granularity::kTensor:
-        return 0;
-      case Granularity::kChannel:
-        return row;
-      case Granularity::kGroup:
-        return (row * matrix_.cols + col) / matrix_.scheme.group_size;
+  // Of one row.
+  size_t numbers_per_scale() const {
+    const Scheme& scheme = matrix_.scheme;
+    return scheme.granularity == Granularity::kGroup ? scheme.group_size : matrix_.cols;
+  }
+
+  size_t first_scale(size_t row) const {
+    if (matrix_.scheme.granularity == Granularity::kTensor) return 0;
+    return row * (matrix_.cols / numbers_per_scale());
+  }
+
+  void pack_block(const uint8_t* codes, size_t place, std::byte*& out) const {
+    const uint16_t scale = exact_f16(matrix_.scales[place]);
+    add(out, &scale, sizeof(scale));
+    if (offsets_) {
+      const uint16_t offset = exact_f16(matrix_.offsets[place]);
+      add(out, &offset, sizeof(offset));
     }
-    ISOGLOSS_ASSERT(false);
+    if (nibbles_) {
+      pack_nibbles(codes, out);
+    } else {
+      pack_bytes(codes, out);
+    }
   }
 
   // The first half of a block in the low nibbles, the second in the high ones.
@@ -73,6 +77,7 @@ class RowPacker {
     constexpr size_t kHalf = kBlock / 2;
     std::array<uint8_t, kHalf> nibbles;
     const int shift = shift_;
+#pragma omp simd
     for (size_t i = 0; i < kHalf; ++i) {
       nibbles[i] = static_cast<uint8_t>((codes[i] + shift) | (codes[i + kHalf] + shift) << 4);
     }
@@ -81,6 +86,7 @@ class RowPacker {
 
   static void pack_bytes(const uint8_t* codes, std::byte*& out) {
     std::array<uint8_t, kBlock> bytes;
+#pragma omp simd
     for (size_t i = 0; i < kBlock; ++i) bytes[i] = static_cast<uint8_t>(codes[i] - 128);
     add(out, bytes.data(), bytes.size());
   }

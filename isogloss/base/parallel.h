@@ -1,6 +1,10 @@
 // Work on many numbers, shared by all threads.
 #pragma once
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #include <algorithm>
 #include <cstddef>
 #include <exception>
@@ -12,14 +16,27 @@ namespace isogloss {
 // 128 KiB of F32: several passes over them stay in a core's cache.
 constexpr size_t kNumbersAtOnce = size_t{1} << 15;
 
+// Whether this is one of several threads that share work.
+inline bool shares_work() {
+#ifdef _OPENMP
+  return omp_in_parallel() != 0;
+#else
+  return false;
+#endif
+}
+
 // Calls body(first, count) for [0, total) cut into ranges of at most `at_once`, on all threads
 // where it is not called by one of several already. An exception of the body comes out; of several,
 // that of the lowest range.
 template <typename Body>
 void for_ranges(size_t total, size_t at_once, const Body& body) {
   const size_t ranges = (total + at_once - 1) / at_once;
-  // Entering a parallel region, even of one thread, takes longer than a group's codes.
-  if (ranges == 1) return body(size_t{0}, total);
+  if (ranges == 0) return;
+  // Entering a parallel region, even of one thread, takes longer than a group's codes, and a lock.
+  if (ranges == 1 || shares_work()) {
+    for (size_t i = 0; i < total; i += at_once) body(i, std::min(at_once, total - i));
+    return;
+  }
   size_t failed = ranges;
   std::exception_ptr error;  // must not leave a parallel region on its own
 #pragma omp parallel for schedule(dynamic)
