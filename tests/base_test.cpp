@@ -447,5 +447,35 @@ TEST(RoundToBf16, KeepsInfinitiesZerosAndNaN) {
   }
 }
 
+// Every F16, in both directions; ggml's conversions are the reference.
+TEST(F16, EveryNumberIsReadAndWrittenAsByGgml) {
+  for (uint32_t bits = 0; bits <= UINT16_MAX; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float value = f16_value(half);
+    if (std::isnan(ggml_fp16_to_fp32(half))) {
+      EXPECT_TRUE(std::isnan(value)) << std::hex << bits;
+      continue;
+    }
+    EXPECT_EQ(std::bit_cast<uint32_t>(value), std::bit_cast<uint32_t>(ggml_fp16_to_fp32(half)))
+        << std::hex << bits;
+    EXPECT_EQ(f16_bits(value), half) << std::hex << bits;
+  }
+}
+
+// Halfway to the next F16, and on either side of it.
+TEST(F16, RoundsAsGgmlDoes) {
+  for (uint32_t bits = 0; bits < 0x7c00; ++bits) {  // to the largest
+    const float value = f16_value(static_cast<uint16_t>(bits));
+    const float next = bits == 0x7bff ? 65536 : f16_value(static_cast<uint16_t>(bits + 1));
+    const float halfway = value + (next - value) / 2;
+    for (const float x :
+         {halfway, std::nextafter(halfway, 0.0F), std::nextafter(halfway, 65536.0F)}) {
+      EXPECT_EQ(f16_bits(x), ggml_fp32_to_fp16(x)) << x;
+      EXPECT_EQ(f16_bits(-x), ggml_fp32_to_fp16(-x)) << x;
+      EXPECT_EQ(round_to_f16(x), ggml_fp16_to_fp32(ggml_fp32_to_fp16(x))) << x;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace isogloss

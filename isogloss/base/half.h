@@ -27,6 +27,20 @@ inline uint16_t f16_bits(float x) {
   return static_cast<uint16_t>(rounded | ((bits >> 16) & 0x8000U));
 }
 
+// What an F16 stands for. NaN stays NaN.
+inline float f16_value(uint16_t half) {
+  constexpr uint32_t kExponentShift = 112U << 23;  // the exponents' biases are 127 and 15
+  const uint32_t exponent = half & 0x7c00U;
+  const uint32_t fraction = half & 0x3ffU;
+  const uint32_t normal = ((exponent | fraction) << 13) + kExponentShift;
+  const uint32_t infinite = 0x7f800000U | fraction << 13;
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(fraction)) * 0x1p-24F);
+  const uint32_t finite = exponent == 0 ? subnormal : normal;
+  const uint32_t size = exponent == 0x7c00U ? infinite : finite;
+  return std::bit_cast<float>(size | (half & 0x8000U) << 16);
+}
+
 // The nearest F16 as a float.
 inline float round_to_f16(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);
