@@ -227,10 +227,14 @@ void check_finite(const TensorView& tensor) {
     check_all_finite(tensor, tensor.count(), [=](size_t i) { return numbers[i]; });
     return;
   }
+  const auto* halves = reinterpret_cast<const uint16_t*>(tensor.bytes.data());
+  if (tensor.type == TensorType::kF16) {
+    check_all_finite(tensor, tensor.count(), [=](size_t i) { return f16_value(halves[i]); });
+    return;
+  }
   ISOGLOSS_ASSERT(tensor.type == TensorType::kBf16);
-  const auto* numbers = reinterpret_cast<const uint16_t*>(tensor.bytes.data());
   check_all_finite(tensor, tensor.count(), [=](size_t i) {
-    return std::bit_cast<float>(static_cast<uint32_t>(numbers[i]) << 16);
+    return std::bit_cast<float>(static_cast<uint32_t>(halves[i]) << 16);
   });
 }
 

@@ -155,11 +155,11 @@ void decode(const TensorView& tensor, std::span<float> out);
 // Some rows of a tensor that lies row after row.
 TensorView rows_of(const TensorView& tensor, size_t first, size_t count);
 
-// Whether a tensor lies in its file as `type`, F32 or BF16, row-major and aligned, so that it can
-// be computed with where it is.
+// Whether a tensor lies in its file as `type`, row-major, aligned to 4 bytes and as it is computed
+// with, so that its bytes can be used where they are.
 bool lies_as(const TensorView& tensor, TensorType type);
 
-// What decode() throws, of a tensor that lies as F32 or BF16.
+// What decode() throws, of a tensor that lies as F32, F16 or BF16.
 void check_finite(const TensorView& tensor);
 
 class Model {

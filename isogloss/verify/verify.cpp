@@ -121,20 +121,27 @@ class Verifier {
     return scores;
   }
 
-  void check_finite(const ScoredToken& token, const TokenScores& scores) const {
+  // Who computes what is not finite; null: nobody.
+  static const char* not_finite(const TokenScores& scores) {
     constexpr const char* kNames[] = {"isogloss on the file", "the runtime",
                                       "the runtime on the F32 copy"};
     for (size_t c = 0; c < kComputations; ++c) {
       const TokenScore& score = scores.of[c];
-      const bool fine = std::isfinite(score.nll) && std::isfinite(score.kl) &&
-                        std::isfinite(scores.kl_of_rounding[c]);
-      if (fine && std::isfinite(score.nll_reference)) continue;
-      const TokenizedLanguage& language = corpus_.languages[token.sequence.language];
-      fail(ErrorCode::kNotFinite,
-           "{} gives probabilities that are not finite (language {}, unit '{}', token {})",
-           std::isfinite(score.nll_reference) ? kNames[c] : "the reference", language.code,
-           language.unit_ids[token.sequence.index], token.offset + 1);
+      if (!std::isfinite(score.nll_reference)) return "the reference";
+      if (!std::isfinite(score.nll) || !std::isfinite(score.kl)) return kNames[c];
+      if (!std::isfinite(scores.kl_of_rounding[c]))
+        return "isogloss, rounding as the runtime does,";
     }
+    return nullptr;
+  }
+
+  void check_finite(const ScoredToken& token, const TokenScores& scores) const {
+    const char* who = not_finite(scores);
+    if (!who) return;
+    const TokenizedLanguage& language = corpus_.languages[token.sequence.language];
+    fail(ErrorCode::kNotFinite,
+         "{} gives probabilities that are not finite (language {}, unit '{}', token {})", who,
+         language.code, language.unit_ids[token.sequence.index], token.offset + 1);
   }
 
   static void add(double* unit, const TokenScores& scores) {

@@ -79,8 +79,8 @@ class DirectoryWriter : public ModelWriter {
       write_part(0, plain_bytes(view.hf_name, view.type, in_storage_order(view, tensor.numbers)));
     } else {
       write_part(0, view.bytes);
-      model_.forget(view);
     }
+    model_.forget(view);
     ++next_;
   }
 

@@ -21,6 +21,11 @@ bool is_whole(const FinishedTensor& tensor) {
   return tensor.encoded && tensor.encoded->scheme.kind == SchemeKind::kGgml;
 }
 
+// Whether it lies in a directory as the file takes it.
+bool lies_whole(const Model& model, const TensorView& source, const GgufEntry& entry) {
+  return lies_as(source, entry.type) && !swaps_rows(model, source);
+}
+
 }  // namespace
 
 GgufWriter::GgufWriter(const Model& model, GgufLayout layout, const std::filesystem::path& path)
@@ -34,8 +39,9 @@ void GgufWriter::write(const FinishedTensor& tensor) {
   const GgufEntry& entry = layout_.tensors[next_++];
   const TensorView& source = model_.tensors()[tensor.tensor];
   const bool as_stored = !tensor.encoded && tensor.numbers.empty();
-  if (as_stored && !from_directory_) {
+  if (as_stored && (!from_directory_ || lies_whole(model_, source, entry))) {
     ISOGLOSS_ASSERT(source.bytes.size() == entry.size_bytes());
+    if (from_directory_) check_finite(source);
     write_padded(source.bytes);
   } else if (is_whole(tensor) && !swaps_rows(model_, source)) {
     ISOGLOSS_ASSERT(tensor.encoded->blocks.size() == entry.size_bytes());
@@ -50,7 +56,7 @@ void GgufWriter::write(const FinishedTensor& tensor) {
     }
     write_padded(bytes);
   }
-  if (as_stored) model_.forget(source);
+  model_.forget(source);
 }
 
 std::vector<std::byte> GgufWriter::to_bytes(const FinishedTensor& tensor,
