@@ -16,8 +16,8 @@ endforeach()
 set(LLAMA_OPENSSL OFF CACHE BOOL "" FORCE)
 # Out of "all" and without its warnings: only what is linked is built.
 add_subdirectory("${ISOGLOSS_LLAMA_SOURCE}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL SYSTEM)
-# What we give to ggml's operations is watched, libllama's own code is not, and nothing of it is slow
-# but compiling it.
+# What we give to ggml's operations is watched; libllama's own code is not, and nothing of it is
+# slow but compiling it.
 if("address" IN_LIST ISOGLOSS_SANITIZE)
   target_compile_options(llama PRIVATE -fno-sanitize=address -O0)
 endif()
