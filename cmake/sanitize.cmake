@@ -1,6 +1,5 @@
-# Sanitizers for all that is built, ggml included. "undefined" is left out of llama.cpp, whose
-# codecs read packed blocks through misaligned pointers on purpose; cmake/warnings.cmake adds it to
-# our own targets.
+# Sanitizers for all that is built, ggml included. "undefined" is for the targets that ask for it:
+# llama.cpp's codecs read packed blocks through misaligned pointers on purpose.
 if("address" IN_LIST ISOGLOSS_SANITIZE)
   add_compile_options(-fsanitize=address -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address)
@@ -11,4 +10,5 @@ if("thread" IN_LIST ISOGLOSS_SANITIZE)
 endif()
 if("undefined" IN_LIST ISOGLOSS_SANITIZE)
   add_link_options(-fsanitize=undefined)
+  set(ISOGLOSS_UNDEFINED -fsanitize=undefined -fno-sanitize-recover=undefined)
 endif()

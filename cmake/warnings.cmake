@@ -4,7 +4,3 @@ add_library(isogloss_warnings INTERFACE)
 target_compile_options(isogloss_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wnon-virtual-dtor -Wold-style-cast
   -Wno-missing-field-initializers "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow>")
-if("undefined" IN_LIST ISOGLOSS_SANITIZE)
-  target_compile_options(isogloss_warnings INTERFACE -fsanitize=undefined
-                         -fno-sanitize-recover=undefined)
-endif()

@@ -1,11 +1,11 @@
 // Reads corpora: a directory with a file for each language, or JSON lines.
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "isogloss/base/error.h"
 #include "isogloss/base/file.h"
+#include "isogloss/base/json.h"
 #include "isogloss/text/text.h"
 
 namespace isogloss {
@@ -210,18 +210,11 @@ std::vector<LanguageText> read_directory(const fs::path& directory, const Langua
 }
 
 json parse_json_line(const std::string& line, const std::string& place) {
-  json object;
   try {
-    object = json::parse(line);
-  } catch (const json::parse_error& error) {
-    fail(ErrorCode::kCorrupt, "{}, byte {}: not JSON; expected {}", place, error.byte, kJsonlShape);
-  } catch (const json::exception&) {
-    fail(ErrorCode::kCorrupt, "{}: a number is out of range; expected {}", place, kJsonlShape);
+    return parse_json_object(line, place);
+  } catch (const Error& error) {
+    fail(error.code(), "{}; expected {}", error.what(), kJsonlShape);
   }
-  if (!object.is_object()) {
-    fail(ErrorCode::kCorrupt, "{}: found {}, expected {}", place, object.type_name(), kJsonlShape);
-  }
-  return object;
 }
 
 std::string get_json_text(const json& object, const char* name, bool number_allowed,
@@ -230,7 +223,7 @@ std::string get_json_text(const json& object, const char* name, bool number_allo
   if (field == object.end()) {
     fail(ErrorCode::kCorrupt, "{}: no \"{}\"; expected {}", place, name, kJsonlShape);
   }
-  if (number_allowed && field->is_number()) return field->dump();
+  if (number_allowed && field->is_number()) return shorten(*field);
   if (!field->is_string()) {
     fail(ErrorCode::kCorrupt, "{}: \"{}\" is {}, expected a string{}", place, name,
          field->type_name(), number_allowed ? " or a number" : "");
