@@ -446,6 +446,35 @@ TEST(GgufWriter, WritesTheSameBytesTwice) {
             read_text_file(directory.path() / "b.gguf"));
 }
 
+// A safetensors file whose numbers lie `places` further back.
+void move_numbers(const fs::path& path, size_t places) {
+  std::string bytes = read_text_file(path);
+  uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, bytes.data(), sizeof(header_bytes));
+  bytes.insert(sizeof(header_bytes) + header_bytes, places, ' ');
+  header_bytes += places;
+  std::memcpy(bytes.data(), &header_bytes, sizeof(header_bytes));
+  write_file(path, bytes);
+}
+
+TEST(GgufWriter, WritesTheSameFileFromNumbersThatBeginAnywhere) {
+  TemporaryDirectory directory;
+  for (const char* family : {"qwen3", "gpt2"}) {
+    Writing(family_path(family)).write(directory.path() / "aligned.gguf");
+    for (const size_t places : {1, 2, 3}) {
+      const fs::path moved = directory.path() / (family + std::to_string(places));
+      fs::copy(family_path(family), moved);
+      move_numbers(moved / "model.safetensors", places);
+      Writing(moved).write(directory.path() / "moved.gguf");
+      const Model expected = read_model(directory.path() / "aligned.gguf");
+      const Model written = read_model(directory.path() / "moved.gguf");
+      for (size_t i = 0; i < expected.tensors().size(); ++i) {
+        EXPECT_EQ(numbers_of(written.tensors()[i]), numbers_of(expected.tensors()[i])) << places;
+      }
+    }
+  }
+}
+
 // ---- refusals
 
 Failure failure_of_giving(const std::string& tensor, const Scheme& scheme) {

@@ -104,7 +104,9 @@ void WeightCache::drop_beyond_memory() {
 Weight WeightCache::make(const TensorView& tensor, const Scheme& scheme) const {
   const bool rounds = multiplies(tensor) && compute_ == ComputeType::kBf16;
   Weight weight{nullptr, nullptr, decoded_type(tensor, compute_), tensor.rows, tensor.cols};
-  const bool as_stored = lies_as(tensor, weight.type) && scheme.kind == SchemeKind::kNone;
+  const bool is_aligned = reinterpret_cast<uintptr_t>(tensor.bytes.data()) % alignof(float) == 0;
+  const bool as_stored =
+      is_aligned && lies_as(tensor, weight.type) && scheme.kind == SchemeKind::kNone;
   if (as_stored && (!rounds || weight.type == TensorType::kBf16)) {
     check_finite(tensor);
     weight.data = tensor.bytes.data();

@@ -132,6 +132,14 @@ void decode_stored(const TensorView& tensor, std::span<float> out) {
   }
 }
 
+// Number `place` of those that begin anywhere.
+template <typename Number>
+Number load(const std::byte* numbers, size_t place) {
+  Number number;
+  std::memcpy(&number, numbers + place * sizeof(Number), sizeof(Number));
+  return number;
+}
+
 // The largest bits without the sign of numbers [begin, end): these are in the order of sizes, NaN
 // above infinity. A function of its own, so that compilers make vector code of it.
 template <typename Number>
@@ -216,26 +224,23 @@ void decode(const TensorView& tensor, std::span<float> out) {
 }
 
 bool lies_as(const TensorView& tensor, TensorType type) {
-  const auto address = reinterpret_cast<uintptr_t>(tensor.bytes.data());
   return !tensor.packed && tensor.type == type && tensor.order == StorageOrder::kRows &&
-         tensor.offset == 0 && address % alignof(float) == 0;
+         tensor.offset == 0;
 }
 
 void check_finite(const TensorView& tensor) {
+  const std::byte* const bytes = tensor.bytes.data();
   if (tensor.type == TensorType::kF32) {
-    const auto* numbers = reinterpret_cast<const float*>(tensor.bytes.data());
-    check_all_finite(tensor, tensor.count(), [=](size_t i) { return numbers[i]; });
-    return;
+    check_all_finite(tensor, tensor.count(), [=](size_t i) { return load<float>(bytes, i); });
+  } else if (tensor.type == TensorType::kF16) {
+    check_all_finite(tensor, tensor.count(),
+                     [=](size_t i) { return f16_value(load<uint16_t>(bytes, i)); });
+  } else {
+    ISOGLOSS_ASSERT(tensor.type == TensorType::kBf16);
+    check_all_finite(tensor, tensor.count(), [=](size_t i) {
+      return std::bit_cast<float>(static_cast<uint32_t>(load<uint16_t>(bytes, i)) << 16);
+    });
   }
-  const auto* halves = reinterpret_cast<const uint16_t*>(tensor.bytes.data());
-  if (tensor.type == TensorType::kF16) {
-    check_all_finite(tensor, tensor.count(), [=](size_t i) { return f16_value(halves[i]); });
-    return;
-  }
-  ISOGLOSS_ASSERT(tensor.type == TensorType::kBf16);
-  check_all_finite(tensor, tensor.count(), [=](size_t i) {
-    return std::bit_cast<float>(static_cast<uint32_t>(halves[i]) << 16);
-  });
 }
 
 Model::Model(std::filesystem::path path, ModelConfig config, Vocabulary vocabulary,

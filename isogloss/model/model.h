@@ -155,8 +155,8 @@ void decode(const TensorView& tensor, std::span<float> out);
 // Some rows of a tensor that lies row after row.
 TensorView rows_of(const TensorView& tensor, size_t first, size_t count);
 
-// Whether a tensor lies in its file as `type`, row-major, aligned to 4 bytes and as it is computed
-// with, so that its bytes can be used where they are.
+// Whether a tensor's bytes in its file are those of `type`, row-major and as it is computed with.
+// They may begin anywhere.
 bool lies_as(const TensorView& tensor, TensorType type);
 
 // What decode() throws, of a tensor that lies as F32, F16 or BF16.
