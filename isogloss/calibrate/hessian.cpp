@@ -48,7 +48,7 @@ void Hessian::add(std::span<const float> rows, double factor) {
   // Tokens are summed in registers, a few hundred at a time, which is what keeps the rounding of
   // long sums small. A band of rows of the sums from its first diagonal place on is wide enough for
   // the speed of a product, and little of it lies below the diagonal.
-  constexpr size_t kBand = 512;
+  constexpr size_t kBand = 256;
   for (size_t first = 0; count > 0 && first < cols_; first += kBand) {
     const StridedRows<const float> part{rows.data() + first, cols_};
     add_outer_products(count, std::min(kBand, cols_ - first), cols_ - first,
