@@ -83,14 +83,20 @@ def modules_with(tensors, part):
     return sorted({name.rsplit(".", 1)[0] for name in tensors if name.endswith("." + part)})
 
 
+def name_of(name, model):
+    """A tensor's name in the model: GPT-2's own files have no prefix, GPT-NeoX's another head."""
+    name = name.replace("embed_out.", "lm_head.")
+    prefixed = f"{model.base_model_prefix}.{name}"
+    return prefixed if prefixed in model.state_dict() else name
+
+
 def load_floats(directory, tensors):
     """The model of the configuration with these weights."""
     settings = transformers.AutoConfig.from_pretrained(directory)
     del settings.quantization_config
     model = transformers.AutoModelForCausalLM.from_config(
         settings, dtype=torch.float32, attn_implementation="eager")
-    tensors = {name.replace("embed_out.", "lm_head."): tensor.to(torch.float32)
-               for name, tensor in tensors.items()}
+    tensors = {name_of(name, model): tensor.to(torch.float32) for name, tensor in tensors.items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     left = [name for name in missing if "lm_head" not in name and "embed_positions" not in name]
     if left or unexpected:
