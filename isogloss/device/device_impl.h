@@ -22,7 +22,7 @@ struct Device::Impl {
 };
 
 // The type of matrices that linear() takes. For kBf16 it is BF16, or F32 with numbers rounded to
-// BF16 where oneDNN has no kernels for it (processors before AVX-512): a product of two BF16
+// BF16 where the processor has no instructions for it: a product of two BF16
 // numbers is exact in F32, so that only the order of its sums differs, and ggml's own are several
 // times slower.
 TensorType product_type(ComputeType compute);
