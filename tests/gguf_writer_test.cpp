@@ -457,7 +457,7 @@ void move_numbers(const fs::path& path, size_t places) {
   write_file(path, bytes);
 }
 
-TEST(GgufWriter, WritesTheSameFileFromNumbersThatBeginAnywhere) {
+TEST(GgufWriter, WritesTheSameNumbersWhereverTheyBegin) {
   TemporaryDirectory directory;
   for (const char* family : {"qwen3", "gpt2"}) {
     Writing(family_path(family)).write(directory.path() / "aligned.gguf");

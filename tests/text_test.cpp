@@ -365,7 +365,7 @@ TEST(JsonLines, RejectLinesOfAnotherShapeNamingFileAndLine) {
                            "\n";
   const std::vector<Fault> faults = {
       {R"({"unit": "b", )", "line 2: is not valid JSON at byte 15; expected {\"unit\": "},
-      {R"(["b", "de", "Ja."])", "line 2: is not a JSON object; expected {\"unit\": "},
+      {R"(["b", "de", "Ja."])", "line 2: is not a JSON object, but array; expected {\"unit\": "},
       {R"({"unit": "b", "unit": "c", "lang": "de", "text": "Ja."})",
        "line 2: \"unit\" is there twice; expected {\"unit\": "},
       {R"({"lang": "de", "text": "Ja."})", "line 2: no \"unit\""},

@@ -44,7 +44,9 @@ json parse_json_object(std::string_view text, const std::string& path) {
   } catch (const json::exception& error) {
     fail(ErrorCode::kCorrupt, "{}: is not valid JSON: {}", path, error.what());
   }
-  if (!value.is_object()) fail(ErrorCode::kCorrupt, "{}: is not a JSON object", path);
+  if (!value.is_object()) {
+    fail(ErrorCode::kCorrupt, "{}: is not a JSON object, but {}", path, value.type_name());
+  }
   return value;
 }
 

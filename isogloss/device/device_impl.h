@@ -22,9 +22,8 @@ struct Device::Impl {
 };
 
 // The type of matrices that linear() takes. For kBf16 it is BF16, or F32 with numbers rounded to
-// BF16 where the processor has no instructions for it: a product of two BF16
-// numbers is exact in F32, so that only the order of its sums differs, and ggml's own are several
-// times slower.
+// BF16 where the processor has no instructions for it: a product of two BF16 numbers is exact in
+// F32, so that only the order of its sums differs, and ggml's own are several times slower.
 TensorType product_type(ComputeType compute);
 
 // matrix * input + bias, its factors in the precision of `compute`, its sums in F32; `bias` may be
@@ -33,7 +32,7 @@ TensorType product_type(ComputeType compute);
 ggml_tensor* linear(ggml_context* context, ggml_tensor* matrix, ggml_tensor* input,
                     ggml_tensor* bias, ComputeType compute);
 
-// Whether oneDNN is there, and the products it has kernels for.
+// Whether oneDNN is there, and the products it is used for.
 enum class OneDnn { kAbsent, kF32, kF32AndBf16 };
 OneDnn onednn();
 

